@@ -1,0 +1,1 @@
+"""Developer tools: programs run by hand or by the build, never by the server itself."""
