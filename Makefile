@@ -1,0 +1,57 @@
+# `make run` starts the server, `make test` runs every check. Both make the virtual environment they need.
+
+# The first Python on the path that really runs and is new enough; `make PYTHON=/path/to/python3.12 run` chooses.
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test lint types unit bench pictures clean help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.run ## install what the server needs, then start it
+	@exec $(VENV)/bin/python gen-server.py
+
+test: lint types unit ## install what the checks need, then run every check
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.dev
+	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy gen_server.py gen-server.py
+
+unit: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest
+
+bench: $(VENV)/.bench ## measure against nginx and the plain way; needs Debian's nginx-light and wrk
+	$(VENV)/bin/python -m bench $(BENCH)
+
+pictures: $(VENV)/.dev ## draw the shipped pictures and the contact sheet anew
+	$(VENV)/bin/python -m tools.artist six -o minimon
+	$(VENV)/bin/python -m tools.artist sheet -o docs/creatures.png
+
+clean: ## remove what make made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found on the path: install one."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "This Python has no venv: on Debian and Ubuntu, run 'apt install python3-venv' first."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt | $(VENV)/bin/python
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(PIP) -r requirements-dev.txt
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: requirements.txt bench/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r bench/requirements.txt
+	@touch $@

@@ -1,0 +1,165 @@
+"""The composition root, the file to read first: settings -> parts -> app -> listeners. Decides nothing else.
+
+The environment is read here and nowhere else. `python gen-server.py` calls `main`; `uvicorn gen_server:app` takes the
+attribute `app`, which is made when it is asked for: importing this file does nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+HOME = Path(__file__).resolve().parent
+
+try:
+    from minimon_server import __version__
+    from minimon_server.creatures.hatchery import Hatchery
+    from minimon_server.creatures.rarity import RarityTable
+    from minimon_server.engines.files import load_pictures
+    from minimon_server.environment import read_settings, unknown_variables
+    from minimon_server.errors import StartupError
+    from minimon_server.logs import Lines, Logger, LogSink, adopt_standard_library
+    from minimon_server.settings import Settings
+    from minimon_server.terminal import banner, parse, say, warnings_about
+    from minimon_server.web import serve, tls
+    from minimon_server.web.app import make_app
+    from minimon_server.web.serve import Binding
+except ModuleNotFoundError as error:
+    if (error.name or "").startswith(("minimon_server", "gen_server")):
+        raise
+    raise SystemExit(
+        f"The Python package {error.name!r} is not installed for {sys.executable}.\n"
+        f"Run 'make run' in {HOME}, or: python -m pip install -r {HOME / 'requirements.txt'}"
+    ) from None
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The parts of one server, made and not yet listening."""
+
+    settings: Settings
+    app: Starlette
+    log: Logger
+    sink: LogSink
+
+
+def build(settings: Settings, environ: Mapping[str, str]) -> Server:
+    """Make every part that the settings ask for; raise `StartupError` when one cannot be made."""
+    hatchery = make_hatchery(settings)
+    sink = LogSink(sys.stdout.fileno())
+    secrets = [token.get_secret_value() for token in (settings.bearer_token, settings.play_token)]
+    lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=secrets)
+    log = lines.logger()
+    adopt_standard_library(log)
+    for line in unknown_variables(environ):
+        log.warning("unknown setting", problem=line)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        log.info("start", version=__version__, backend=settings.generation_backend, names=settings.name_backend)
+        yield
+        log.info("end")
+
+    return Server(settings, make_app(settings, hatchery, lines, lifespan=lifespan), log, sink)
+
+
+def make_hatchery(settings: Settings) -> Hatchery:
+    """Read the pictures and return what makes creatures of them."""
+    pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
+    return Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
+
+
+def bindings(settings: Settings) -> list[Binding]:
+    """Return where to listen: HTTPS, making its certificate on the first start, and HTTP unless it is off."""
+    certificate, key = settings.tls_cert_path, settings.tls_key_path
+    if tls.pair_is_missing(certificate, key):
+        tls.make_pair(certificate, key, tls.names_of_this_machine(settings), tls.utc_now())
+        say(f"Made a self-signed certificate: {certificate} and {key}.")
+    found = [Binding(settings.host, settings.port, "MINIMON_PORT", tls.server_context(certificate, key))]
+    if settings.http_port:
+        found.append(Binding(settings.host, settings.http_port, "MINIMON_HTTP_PORT", None))
+    return found
+
+
+def run(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serve until a signal ends it."""
+    server = build(settings, environ)
+    log = server.log
+    try:
+        places = bindings(settings)
+        for warning in warnings(settings):
+            log.warning(warning)
+            say(f"WARNING: {warning}")
+
+        def ready() -> None:
+            # What lives now lives until the end: collections need not walk it again, and pauses stay short.
+            gc.collect()
+            gc.freeze()
+            log.info("listening", host=settings.host, https=settings.port, http=settings.http_port or None)
+            say(banner(settings))
+
+        def ending() -> None:
+            log.info("ending", grace_seconds=settings.shutdown_grace)
+
+        serve.run(serve.serve(server.app, places, grace=settings.shutdown_grace, ready=ready, ending=ending), log)
+    finally:
+        server.sink.close()
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what the operator must not miss, once the certificate is there."""
+    dates = tls.certificate_warning(settings.tls_cert_path, tls.utc_now())
+    return [*warnings_about(settings), *([dates] if dates else [])]
+
+
+def check(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Validate everything and start nothing; raise `StartupError` with whatever would stop a start."""
+    make_hatchery(settings)
+    certificate, key = settings.tls_cert_path, settings.tls_key_path
+    if tls.pair_is_missing(certificate, key):
+        say(f"{certificate} and {key} are missing: the first start will make them.")
+    else:
+        tls.server_context(certificate, key)
+        for warning in warnings(settings):
+            say(f"WARNING: {warning}")
+    for line in unknown_variables(environ):
+        say(f"WARNING: {line}")
+    say("All is well: settings, pictures and certificate can be used.")
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run the command line; return 0, 2 for a mistake that stops the start, or 1 for a port that is taken."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    environ = os.environ if environ is None else environ
+    try:
+        settings = read_settings(environ, home=HOME, here=Path.cwd())
+        if options.check:
+            check(settings, environ)
+        else:
+            run(settings, environ)
+    except StartupError as error:
+        for line in error.lines:
+            say(line)
+        return error.exit_status
+    return 0
+
+
+def __getattr__(name: str) -> object:
+    """Make the application for `uvicorn gen_server:app`, which does the listening itself."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return build(read_settings(os.environ, home=HOME, here=Path.cwd()), os.environ).app
+    except StartupError as error:
+        for line in error.lines:
+            say(line)
+        raise SystemExit(error.exit_status) from None

@@ -1,0 +1,130 @@
+"""From environment variables to settings: names, paths, mistakes told one a line. The environment is an argument."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretStr, ValidationError
+
+from minimon_server.errors import StartupError
+from minimon_server.settings import Settings
+
+PREFIX: Final = "MINIMON_"
+MOST_PICTURES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable as `--help` and the documents show it; `bare` is its name without the prefix."""
+
+    name: str
+    field: str
+    default: str
+    meaning: str
+    may_hold: str
+    bare: str | None
+    is_path: bool
+
+
+def variables() -> Iterator[Variable]:
+    """Yield every variable in the order of the documents."""
+    for field, info in Settings.model_fields.items():
+        extra = info.json_schema_extra
+        assert isinstance(extra, dict)
+        yield Variable(
+            name=PREFIX + field.upper(),
+            field=field,
+            default=_shown(info.default),
+            meaning=info.description or "",
+            may_hold=str(extra["may_hold"]),
+            bare=field.upper() if extra["bare"] else None,
+            is_path=bool(extra["path"]),
+        )
+
+
+def read_settings(environ: Mapping[str, str], *, home: Path, here: Path) -> Settings:
+    """Return the settings that `environ` asks for.
+
+    Default paths start at `home` (the program's folder), paths that a variable names at `here` (the working
+    directory). An empty variable counts as absent. Raise `StartupError` with one line per mistake.
+    """
+    known = list(variables())
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for variable in known:
+        name = next((name for name in (variable.name, variable.bare) if name and environ.get(name)), variable.name)
+        origin[variable.field] = name
+        if text := environ.get(name):
+            values[variable.field] = here / text if variable.is_path else text
+        elif variable.is_path:
+            values[variable.field] = home / variable.default
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise StartupError(_mistakes(error, {v.field: v for v in known}, origin, values)) from None
+    if lines := _contradictions(settings):
+        raise StartupError(lines)
+    return settings
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return one line for every variable that bears our prefix but means nothing to us."""
+    known = [variable.name for variable in variables()]
+    lines = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            lines.append(f"{name} is not a setting and has no effect" + (f"; did you mean {near[0]}?" if near else ""))
+    return lines
+
+
+def _mistakes(
+    error: ValidationError, known: Mapping[str, Variable], origin: Mapping[str, str], values: Mapping[str, Any]
+) -> list[str]:
+    lines: dict[str, str] = {}
+    for mistake in error.errors(include_url=False, include_context=False, include_input=False):
+        field = str(mistake["loc"][0])
+        secret = field.endswith("_token")
+        held = "a secret that is not shown" if secret else ascii(str(values.get(field, "")))
+        reason = mistake["msg"].removeprefix("Value error, ")
+        lines.setdefault(field, f"{origin[field]} holds {held}; it may hold {known[field].may_hold} ({reason})")
+    return list(lines.values())
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    lines = []
+    if settings.http_port == settings.port:
+        lines.append(
+            f"MINIMON_HTTP_PORT holds {settings.http_port}, as MINIMON_PORT does; it may hold another port, or 0"
+        )
+    count = settings.max_index - settings.min_index + 1
+    if not 1 <= count <= MOST_PICTURES:
+        lines.append(
+            f"MINIMON_MAX_INDEX holds {settings.max_index}; with MINIMON_MIN_INDEX at {settings.min_index} "
+            f"it may hold {settings.min_index} to {settings.min_index + MOST_PICTURES - 1}"
+        )
+    if settings.play_token.get_secret_value():
+        if not settings.bearer_token.get_secret_value():
+            lines.append(
+                "MINIMON_PLAY_TOKEN holds a secret that is not shown, but MINIMON_BEARER_TOKEN is empty, "
+                "which would leave every other route open; set both, or neither"
+            )
+        elif settings.play_token == settings.bearer_token:
+            lines.append("MINIMON_PLAY_TOKEN holds the same text as MINIMON_BEARER_TOKEN; it may hold any other")
+    return lines
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, bool):
+        return str(int(default))
+    if isinstance(default, float):
+        return format(default, "g")
+    if isinstance(default, tuple):
+        return " ".join(format(item, "g") for item in default)
+    return str(default)

@@ -1,0 +1,182 @@
+"""Every setting: its name, default, meaning and limits. Does not read the environment; `environment` does."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+import string
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+
+def _spec(meaning: str, may_hold: str, *, bare: bool = False, path: bool = False) -> dict[str, Any]:
+    """Describe a field for people; `bare` ones are also read without the prefix, as the first documents write them."""
+    return {"description": meaning, "json_schema_extra": {"may_hold": may_hold, "bare": bare, "path": path}}
+
+
+def _parts(value: object) -> object:
+    return tuple(re.split(r"[,\s]+", value.strip(", \t"))) if isinstance(value, str) else value
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(value: str) -> str:
+    # A name whose last label is all digits is an address gone wrong (WHATWG URL, section 3.5).
+    name = r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*(?<!\.\d)(?<!\.\d\d)(?<!\.\d\d\d)"
+    if not _is_address(value) and not re.fullmatch(name, value):
+        raise ValueError("neither an address nor a host name")
+    return value
+
+
+def _pattern(value: str) -> str:
+    fields = [(name, conversion) for _, name, _, conversion in string.Formatter().parse(value) if name is not None]
+    if len(fields) != 1 or fields[0][0] not in ("", "0") or fields[0][1] or "\0" in value:
+        raise ValueError("needs exactly one {} for the index")
+    value.format(0)
+    return value
+
+
+def _network(value: str) -> str:
+    return str(ipaddress.ip_network(value, strict=False))
+
+
+def _origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"(https?|capacitor|tauri)://[A-Za-z0-9.\-\[\]:]+", value):
+        raise ValueError("not an origin")
+    return value.lower()
+
+
+def _weights(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(math.isfinite(value) and 0 <= value <= 1e9 for value in values) or sum(values) <= 0:
+        raise ValueError("weights are numbers from 0 to 1e9, not all zero")
+    return values
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text != text.strip() or any(ord(mark) < 32 or ord(mark) == 127 for mark in text) or not _is_utf8(text):
+        raise ValueError("holds blanks at an end, control characters or bytes that are not UTF-8")
+    return value
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Switch = Annotated[bool, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Host = Annotated[str, BeforeValidator(_host)]
+Pattern = Annotated[str, BeforeValidator(_pattern)]
+Network = Annotated[str, BeforeValidator(_network)]
+Origin = Annotated[str, BeforeValidator(_origin)]
+Token = Annotated[SecretStr, Field(max_length=4096), AfterValidator(_token)]
+Weights = Annotated[
+    tuple[float, ...], BeforeValidator(_parts), Field(min_length=8, max_length=8), AfterValidator(_weights)
+]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_parts)]
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(_parts)]
+Level = Annotated[
+    Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"],
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
+
+_SWITCH = "1 or 0"
+_ADDRESSES = "addresses or networks such as 10.0.0.1 or 10.0.0.0/8, separated by blanks or commas; never *"
+
+
+class Settings(BaseModel):
+    """All settings of one server, checked. Field `rate_limit_per_min` is the variable MINIMON_RATE_LIMIT_PER_MIN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: Host = Field("127.0.0.1", **_spec("address that both listeners bind", "an IP address or a host name"))
+    port: Port = Field(22222, **_spec("HTTPS port", "a port, 1 to 65535"))
+    http_port: int = Field(8009, ge=0, le=65535, **_spec("HTTP port; 0 turns it off", "a port, 0 to 65535"))
+    tls_cert_path: Path = Field(
+        Path("certs/cert.pem"), **_spec("TLS certificate, made if both files are missing", "a path", path=True)
+    )
+    tls_key_path: Path = Field(Path("certs/key.pem"), **_spec("TLS private key", "a path", path=True))
+    shutdown_grace: int = Field(
+        10, ge=1, le=3600, **_spec("seconds that running requests get at the end", "a whole number from 1 to 3600")
+    )
+
+    generation_backend: Literal["files"] = Field("files", **_spec("who makes the pictures", "files"))
+    images_dir: Path = Field(Path("./minimon"), **_spec("folder of the pictures", "a path", path=True))
+    image_pattern: Pattern = Field(
+        "image_{:02d}.png",
+        **_spec("file name of a picture, {} being its index", "a name with exactly one {} or {:02d}"),
+    )
+    min_index: int = Field(
+        0, ge=0, le=999_999, **_spec("index of the first picture", "a whole number from 0 to 999999")
+    )
+    max_index: int = Field(
+        5,
+        ge=0,
+        le=999_999,
+        **_spec("index of the last picture", "a whole number from 0 to 999999, at most 10000 pictures"),
+    )
+    picture_choice: Literal["rarity", "any"] = Field(
+        "rarity",
+        **_spec("rarity: pictures stand in order of splendour and follow it; any: drawn at random", "rarity or any"),
+    )
+    rarity_weights: Weights = Field(
+        (30, 22, 17, 12, 9, 6, 3, 1),
+        **_spec("how often F E D C B A S S+ come", "eight numbers from 0 to 1e9, not all 0"),
+    )
+    name_backend: Literal["local"] = Field("local", **_spec("who makes the names", "local"))
+
+    bearer_token: Token = Field(SecretStr(""), **_spec("token that opens everything; none: all is open", "UTF-8 text"))
+    play_token: Token = Field(
+        SecretStr(""),
+        **_spec("token that a game may ship: bare GET /v1/generate only", "UTF-8 text other than the bearer token"),
+    )
+    rate_limit_per_min: int = Field(
+        60,
+        ge=0,
+        le=100_000,
+        **_spec("creations a minute and address, reads ten times that; 0: no limit", "a whole number from 0 to 100000"),
+    )
+    trusted_proxies: Networks = Field((), **_spec("proxies whose X-Forwarded-For is believed", _ADDRESSES))
+    cors_origins: Origins = Field(
+        (), **_spec("origins of browser games", "origins such as https://game.example, or *; separated by blanks")
+    )
+
+    log_level: Level = Field("INFO", **_spec("least level that is logged", "DEBUG, INFO, WARN or ERROR", bare=True))
+    log_json: Switch = Field(True, **_spec("1: a JSON object a line; 0: text", _SWITCH, bare=True))
+    log_request_body: Switch = Field(False, **_spec("log the first 4 KiB of request bodies", _SWITCH, bare=True))
+    log_remote_content: Switch = Field(False, **_spec("log what a name server answered", _SWITCH, bare=True))
+    log_image_b64: Switch = Field(False, **_spec("log whole pictures in base64", _SWITCH, bare=True))
+    log_sample_image_bytes: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        **_spec("log this many first bytes of pictures, in hex", "a whole number from 0 to 4096", bare=True),
+    )
+
+    @property
+    def has_token(self) -> bool:
+        """Whether a bearer token closes what is not open to all."""
+        return bool(self.bearer_token.get_secret_value())
+
+    @property
+    def is_local(self) -> bool:
+        """Whether both listeners can be reached from this machine alone."""
+        return self.host == "localhost" or (_is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether both listeners stand on every address of this machine."""
+        return _is_address(self.host) and ipaddress.ip_address(self.host).is_unspecified

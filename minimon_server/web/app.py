@@ -1,0 +1,131 @@
+"""The application: routes, layers and error handlers put together. Owns no state and listens nowhere."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Lifespan
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from minimon_server.creatures.dice import Dice
+from minimon_server.creatures.hatchery import Hatchery
+from minimon_server.errors import MethodNotAllowed, MinimonError, NotFound
+from minimon_server.logs import Lines
+from minimon_server.settings import Settings
+from minimon_server.times import Clock
+from minimon_server.web.gate import Access, Cost, Face, Gate
+from minimon_server.web.generate import Generate
+from minimon_server.web.health import Health
+from minimon_server.web.limits import RateTable
+from minimon_server.web.observe import Observe, TellErrors
+
+EXPOSED_HEADERS: Final = (
+    "Retry-After",
+    "X-Minimon-Generated-At",
+    "X-Minimon-Id",
+    "X-Minimon-Name",
+    "X-Minimon-Rarity",
+    "X-Request-ID",
+)
+
+
+def make_app(
+    settings: Settings,
+    hatchery: Hatchery,
+    lines: Lines,
+    *,
+    lifespan: Lifespan[Starlette] | None = None,
+    dice: Dice | None = None,
+) -> Starlette:
+    """Return the whole application around parts that are ready to work."""
+    clock = Clock()
+    routes = [
+        Face(
+            "/v1/generate",
+            Generate(hatchery, settings, clock, dice or Dice()),
+            access=Access.PLAY,
+            cost=Cost.CREATE,
+        ),
+        Face("/health", Health(settings, clock).answer, access=Access.OPEN, cost=Cost.FREE),
+    ]
+    observe = Middleware(Observe, lines=lines, new_id=request_ids(), log_bodies=settings.log_request_body)
+    gate = Middleware(Gate, settings=settings, routes=routes, table=RateTable())
+    app = App(
+        routes=routes,
+        middleware=[*_proxies(settings), observe, *_cors(settings), Middleware(TellErrors), gate],
+        exception_handlers={HTTPException: _raise_as_ours},
+        lifespan=lifespan,
+    )
+    # A redirect would carry the client's Host header back to it, and hide a misspelt path.
+    app.router.redirect_slashes = False
+    return app
+
+
+class App(Starlette):
+    """Starlette without its outermost layer, which would answer and log errors a second time."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put our layers around the router; `TellErrors` and `Observe` are what `ServerErrorMiddleware` would be."""
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        for layer, arguments, options in reversed(self.user_middleware):
+            app = layer(app, *arguments, **options)
+        return app
+
+
+def request_ids() -> Callable[[], str]:
+    """Return what gives sixteen hexadecimal digits a call: eight of this process, eight that count.
+
+    They name a request in the log; they keep no secret, so they need no randomness of their own.
+    """
+    process, numbers = secrets.token_hex(4), itertools.count(1)
+    return lambda: f"{process}{next(numbers) & 0xFFFFFFFF:08x}"
+
+
+def _proxies(settings: Settings) -> list[Middleware]:
+    """Believe `X-Forwarded-For` from the proxies that the operator names, in their IPv4-in-IPv6 form too."""
+    if not settings.trusted_proxies:
+        return []
+    trusted = []
+    for network in settings.trusted_proxies:
+        address, _, length = network.partition("/")
+        trusted.append(network)
+        if ":" not in address:
+            trusted.append(f"::ffff:{address}/{96 + int(length)}")
+    return [Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)]
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "HEAD", "POST", "DELETE"),
+            allow_headers=("Authorization", "Idempotency-Key", "X-Request-ID"),
+            expose_headers=EXPOSED_HEADERS,
+        )
+    ]
+
+
+async def _raise_as_ours(request: Request, error: Exception) -> Response:
+    """Turn Starlette's own errors into ours; there are two: no such path, and no such method for it."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        raise NotFound from error
+    if error.status_code == 405:
+        path = request.scope["path"]
+        faces = [route for route in request.app.routes if isinstance(route, Face) and route.path_regex.match(path)]
+        methods = {method for face in faces for method in face.methods or ()}
+        raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(methods))}) from error
+    raise MinimonError from error

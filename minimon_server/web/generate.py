@@ -1,0 +1,113 @@
+"""`GET /v1/generate`: a creature as JSON or as a bare picture. Decides the form, not the creature."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from minimon_server.creatures.dice import Dice
+from minimon_server.creatures.hatchery import Creature, Hatchery, dice_of_seed
+from minimon_server.errors import GenerationFailed
+from minimon_server.settings import Settings
+from minimon_server.times import Clock
+from minimon_server.web.observe import note
+from minimon_server.web.problems import header, weighted
+from minimon_server.web.schemas import GenerateQuery
+from minimon_server.web.validation import read_query
+
+Headers = list[tuple[bytes, bytes]]
+
+_OPENING: Final = b'{"imageBase64":"'
+_CLOSING: Final = b'","metadata":{"id":"'
+# Nothing may be kept by a cache, so nothing has to say by what it varies.
+_JSON_HEADERS: Final[Headers] = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_PNG_HEADERS: Final[Headers] = [(b"content-type", b"image/png"), (b"cache-control", b"no-store")]
+_BARE: Final = GenerateQuery()
+
+
+class Generate:
+    """The endpoint, as a plain ASGI application: it is the one route whose every microsecond counts."""
+
+    def __init__(self, hatchery: Hatchery, settings: Settings, clock: Clock, dice: Dice) -> None:
+        self._hatchery = hatchery
+        # The pictures never change: each one is encoded here, once, up to where the creature itself begins.
+        self._heads = {picture: _OPENING + base64.b64encode(picture.png) + _CLOSING for picture in hatchery.pictures}
+        self._clock = clock
+        self._dice = dice
+        self._log_base64 = settings.log_image_b64
+        self._log_bytes = settings.log_sample_image_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        query = read_query(scope, GenerateQuery) if scope["query_string"] else _BARE
+        creature = self._hatch(query)
+        self._note(scope, creature)
+        if wants_png(header(scope, b"accept")):
+            await self._send_png(creature, send)
+        else:
+            await self._send_json(creature, send)
+
+    def _hatch(self, query: GenerateQuery) -> Creature:
+        try:
+            thrown = self._dice.throw() if query.seed is None else dice_of_seed(query.seed, query.rarity)
+            return self._hatchery.hatch(thrown, query.rarity)
+        except Exception as error:
+            raise GenerationFailed from error
+
+    async def _send_json(self, creature: Creature, send: Send) -> None:
+        # The head goes out as it lies there, without a copy: `wire` lets both pieces leave together.
+        # Nothing here needs escaping: ids, names and rarities are ASCII letters, digits, "_" and "+".
+        head = self._heads[creature.picture]
+        tail = (
+            f'{creature.id}","name":"{creature.name}","rarity":"{creature.rarity}"}},'
+            f'"generatedAt":"{self._clock.now()}"}}'
+        ).encode("ascii")
+        length = (b"content-length", b"%d" % (len(head) + len(tail)))
+        await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length]})
+        await send({"type": "http.response.body", "body": head, "more_body": True})
+        await send({"type": "http.response.body", "body": tail})
+
+    async def _send_png(self, creature: Creature, send: Send) -> None:
+        png = creature.picture.png
+        headers = [
+            *_PNG_HEADERS,
+            (b"x-minimon-id", creature.id.encode("ascii")),
+            (b"x-minimon-name", creature.name.encode("ascii")),
+            (b"x-minimon-rarity", creature.rarity.encode("ascii")),
+            (b"x-minimon-generated-at", self._clock.now().encode("ascii")),
+            (b"content-length", b"%d" % len(png)),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": png})
+
+    def _note(self, scope: Scope, creature: Creature) -> None:
+        note(scope, creature=creature.id, rarity=creature.rarity)
+        if self._log_base64:
+            note(scope, image_b64=base64.b64encode(creature.picture.png).decode("ascii"))
+        if self._log_bytes:
+            note(scope, image_bytes=creature.picture.png[: self._log_bytes].hex())
+
+
+def wants_png(accept: bytes) -> bool:
+    """Return whether a client that sends this `Accept` would rather have the picture than JSON.
+
+    JSON is what it gets when it does not say, likes both the same, or wants neither (RFC 9110, section 12.5.1).
+    """
+    if not accept or accept == b"*/*":
+        return False
+    png, json = (0, 0.0), (0, 0.0)
+    for media_range, quality in weighted(accept):
+        png = max(png, (_precision(media_range, "image/png"), quality))
+        json = max(json, (_precision(media_range, "application/json"), quality))
+    return (png[1] if png[0] else 0.0) > (json[1] if json[0] else 0.0)
+
+
+def _precision(media_range: str, media_type: str) -> int:
+    """Return how precisely a range names a type: 3 itself, 2 its kind, 1 anything, 0 not at all."""
+    if media_range == media_type:
+        return 3
+    if media_range == media_type.partition("/")[0] + "/*":
+        return 2
+    return 1 if media_range == "*/*" else 0

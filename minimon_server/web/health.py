@@ -1,0 +1,23 @@
+"""`GET /health`: alive means it answers. Says nothing about whether the server can do its work."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from minimon_server.settings import Settings
+from minimon_server.times import Clock
+
+
+class Health:
+    """Answers with exactly the three members of the contract."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._backend = settings.generation_backend
+        self._clock = clock
+
+    async def answer(self, _: Request) -> Response:
+        """Answer one request."""
+        body = {"status": "ok", "time": self._clock.now(), "backend": self._backend}
+        return Response(orjson.dumps(body), headers={"Cache-Control": "no-store"}, media_type="application/json")

@@ -1,0 +1,163 @@
+"""The listeners: sockets, one start and one end for all of them. Knows nothing of what is served."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from minimon_server.errors import StartupError
+from minimon_server.logs import Logger
+from minimon_server.web.wire import Protocol
+
+BACKLOG: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where one listener stands: host, port, the setting that chose the port, and its TLS context if it has one."""
+
+    host: str
+    port: int
+    setting: str
+    tls: ssl.SSLContext | None
+
+
+class Listener(uvicorn.Server):
+    """One uvicorn server of several: signals and the application's lifespan are not its business."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to `serve`."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, and say so."""
+        await super().startup(sockets)
+        self.up.set()
+
+
+def bind(binding: Binding) -> list[socket.socket]:
+    """Return listening sockets for every address of the host; raise `StartupError` naming the setting."""
+    bound: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(binding.host, binding.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((item[0], item[4]) for item in found):
+            dual = family == socket.AF_INET6 and binding.host == "::" and socket.has_dualstack_ipv6()
+            bound.append(socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=dual))
+    except OSError as error:
+        for listening in bound:
+            listening.close()
+        where = f"{binding.host} port {binding.port}"
+        raise StartupError(
+            [f"cannot listen on {where}: {error.strerror}; {binding.setting} chooses another port"], exit_status=1
+        ) from error
+    return bound
+
+
+def run(main: Coroutine[Any, Any, None], log: Logger) -> None:
+    """Run `main` on uvloop, or on asyncio's own loop with the reason in the log."""
+    try:
+        from uvloop import new_event_loop
+    except ModuleNotFoundError:
+        log.warning("uvloop is not installed here: asyncio's own, slower loop is used")
+        asyncio.run(main)
+    else:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(main)
+
+
+async def serve(
+    app: Starlette, bindings: Sequence[Binding], *, grace: int, ready: Callable[[], None], ending: Callable[[], None]
+) -> None:
+    """Serve `app` on every binding until SIGINT or SIGTERM, or until one listener ends.
+
+    `ready` is called once all of them listen, `ending` when the end begins. Running requests get `grace` seconds; a
+    second signal ends them at once.
+    """
+    with contextlib.ExitStack() as sockets:
+        listeners = [_listener(app, binding, grace) for binding in bindings]
+        held = [bind(binding) for binding in bindings]
+        for group in held:
+            for item in group:
+                sockets.enter_context(contextlib.closing(item))
+        async with app.router.lifespan_context(app):
+            tasks = [
+                asyncio.create_task(listener.serve(sockets=group))
+                for listener, group in zip(listeners, held, strict=True)
+            ]
+            with _first_signal(listeners) as stop:
+                try:
+                    await _until_up(listeners, tasks)
+                    ready()
+                    await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
+                    ending()
+                finally:
+                    for listener in listeners:
+                        listener.should_exit = True
+                    await asyncio.gather(*tasks)
+
+
+def _listener(app: Starlette, binding: Binding, grace: int) -> Listener:
+    tls = binding.tls
+    config = uvicorn.Config(
+        app,
+        host=binding.host,
+        port=binding.port,
+        http=Protocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        ws="none",
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
+        timeout_graceful_shutdown=grace,
+    )
+    return Listener(config)
+
+
+async def _until_up(listeners: Sequence[Listener], tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Return when every listener listens, or one has ended before it did."""
+
+    async def everyone() -> None:
+        for listener in listeners:
+            await listener.up.wait()
+
+    waiting = asyncio.create_task(everyone())
+    await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+@contextlib.contextmanager
+def _first_signal(listeners: Sequence[Listener]) -> Generator[asyncio.Future[None], None, None]:
+    """Give a future that the first SIGINT or SIGTERM completes; the second one ends running requests."""
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[None] = loop.create_future()
+
+    def on_signal() -> None:
+        if not first.done():
+            first.set_result(None)
+        else:
+            for listener in listeners:
+                listener.force_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield first
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,76 @@
+"""How bytes leave: the pieces that an answer is sent in go out together. Parses nothing, knows no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Beyond this the pieces are handed over at once, so that the transport can say that the client is too slow.
+GATHERED_BYTES: Final = 256 * 1024
+
+
+class GatheringTransport:
+    """A transport that hands over what was written in one turn of the event loop as one batch.
+
+    An answer is written as a head and then its body, in one or several pieces. Each single write over TLS costs a
+    record, a trip through OpenSSL's buffers and a system call of its own; a batch shares the last two, and a handler
+    can send the large part of an answer as it lies there, without copying it between what comes before and after.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Take one piece; it is handed over before the loop's next turn."""
+        if not self._pieces:
+            self._loop.call_soon(self.flush)
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > GATHERED_BYTES:
+            self.flush()
+
+    def writelines(self, list_of_data: Iterable[bytes]) -> None:
+        """Take several pieces."""
+        for data in list_of_data:
+            self.write(data)
+
+    def close(self) -> None:
+        """Hand over what is here, and close once it is sent."""
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Drop what is here, and close at once."""
+        self._pieces.clear()
+        self._size = 0
+        self._transport.abort()
+
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else to the transport itself."""
+        return getattr(self._transport, name)
+
+    def flush(self) -> None:
+        """Hand over what is here."""
+        if self._pieces:
+            pieces, self._pieces, self._size = self._pieces, [], 0
+            if not self._transport.is_closing():
+                self._transport.writelines(pieces)
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol on a gathering transport."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin a connection."""
+        self._gathering = GatheringTransport(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", self._gathering))
+
+    def eof_received(self) -> None:
+        """Hand over what is here: the client will send no more, and the transport closes when this returns."""
+        self._gathering.flush()

@@ -1,0 +1,209 @@
+"""The first minutes of a new user: start, look, copy the line, stop; and the mistakes that people make."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from minimon_server.engines.files import png_size
+from minimon_server.environment import variables
+from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment, free_ports, run_to_end
+from tests.support import write_pictures
+
+needs_curl = pytest.mark.skipif(
+    not shutil.which("curl") and os.environ.get("CI") != "true", reason="curl is not installed here"
+)
+
+
+def test_a_first_start_makes_a_certificate_and_says_where_to_look(tmp_path: Path) -> None:
+    with RunningServer(tmp_path) as server:
+        key, certificate = tmp_path / "certs" / "key.pem", tmp_path / "certs" / "cert.pem"
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert stat.S_IMODE(certificate.stat().st_mode) == 0o644
+        assert {path.name for path in (tmp_path / "certs").iterdir()} == {"cert.pem", "key.pem"}
+        with server.client() as client:
+            body = client.get("/v1/generate").json()
+        assert png_size(base64.b64decode(body["imageBase64"])) == (512, 512)
+        assert httpx2.get(f"{server.http}/v1/generate", trust_env=False).status_code == 200
+        said = server.errors.read_text()
+        assert f"https://localhost:{server.https_port}" in said
+        assert f"http://localhost:{server.http_port}" in said
+        assert server.end() == 0
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        assert [line["event"] for line in lines if line["event"] != "request"] == [
+            "start",
+            "listening",
+            "ending",
+            "end",
+        ]
+    fingerprint = certificate.read_bytes()
+    with RunningServer(tmp_path):
+        assert certificate.read_bytes() == fingerprint
+
+
+@needs_curl
+def test_the_line_that_the_server_prints_works_as_printed(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, MINIMON_BEARER_TOKEN="s3sam") as server:
+        (line,) = [line for line in server.errors.read_text().splitlines() if "curl" in line]
+        environ = clean_environment({"MINIMON_BEARER_TOKEN": "s3sam"})
+        subprocess.run(line, shell=True, cwd=tmp_path, env=environ, check=True, timeout=PATIENCE, capture_output=True)
+        assert png_size((tmp_path / "creature.png").read_bytes()) == (512, 512)
+
+
+@needs_curl
+def test_the_documents_own_lines_work_as_written(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, MINIMON_BEARER_TOKEN="mytoken") as server:
+        port = f"localhost:{server.https_port}"
+        bare = ["curl", "-s", f"https://{port}/v1/generate", "-k"]
+        refused = json.loads(subprocess.run(bare, capture_output=True, check=True, timeout=PATIENCE).stdout)
+        assert refused["code"] == "UNAUTHORIZED"
+        line = ["curl", "-s", "-H", "Authorization: Bearer mytoken", f"https://{port}/v1/generate", "-k"]
+        answer = json.loads(subprocess.run(line, capture_output=True, check=True, timeout=PATIENCE).stdout)
+        assert png_size(base64.b64decode(answer["imageBase64"])) == (512, 512)
+
+
+def test_it_runs_from_any_folder_with_paths_where_people_expect_them(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "mine", 2)
+    with RunningServer(tmp_path, MINIMON_IMAGES_DIR="mine", MINIMON_MAX_INDEX="1") as server, server.client() as client:
+        assert png_size(client.get("/v1/generate", headers={"Accept": "image/png"}).content) == (4, 4)
+
+
+def test_uvicorn_can_serve_it_too(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "uvicorn", "gen_server:app", "--app-dir", str(HOME), "--port", str(port)]
+    server = RunningServer(tmp_path, command)
+    server.http_port = port
+    with server:
+        assert httpx2.get(f"{server.http}/v1/generate", trust_env=False).status_code == 200
+    lines = [line for line in server.log.read_text().splitlines() if "/v1/generate" in line]
+    assert len(lines) == 1
+    assert "/v1/generate" not in server.errors.read_text()
+
+
+def test_nothing_heavy_is_imported_for_the_static_backend(tmp_path: Path) -> None:
+    program = "import sys, gen_server; gen_server.app; print(*sorted(m for m in sys.modules if '.' not in m))"
+    environ = clean_environment({"PYTHONPATH": str(HOME)})
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    modules = set(done.stdout.split())
+    assert "starlette" in modules
+    heavy = {"torch", "diffusers", "transformers", "torchao", "peft", "numpy", "PIL", "skia", "openai", "httpx"}
+    assert not modules & heavy
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    with RunningServer(tmp_path) as server:
+        with server.client() as client:  # an idle connection does not hold the end up
+            assert client.get("/health").status_code == 200
+            assert server.end(number) == 0
+        assert "Traceback" not in server.errors.read_text() + server.log.read_text()
+
+
+def test_a_signal_lets_a_running_request_finish(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, LOG_REQUEST_BODY="1") as server:
+        # With bodies logged, an answer waits for the body: half of it holds the request open.
+        with socket.create_connection(("127.0.0.1", server.http_port), timeout=PATIENCE) as line:
+            line.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            assert httpx2.get(f"{server.http}/health", trust_env=False).status_code == 200
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log('"event":"ending"')
+            line.sendall(b"cd")
+            assert line.recv(65536).startswith(b"HTTP/1.1 405")
+        assert server.process.wait(PATIENCE) == 0
+
+
+def test_a_port_that_is_taken_is_told_by_its_setting(tmp_path: Path) -> None:
+    with RunningServer(tmp_path) as server:
+        (other,) = free_ports(1)
+        certificate = {"MINIMON_TLS_CERT_PATH": "certs/cert.pem", "MINIMON_TLS_KEY_PATH": "certs/key.pem"}
+        done = run_to_end(
+            cwd=tmp_path, MINIMON_PORT=str(server.https_port), MINIMON_HTTP_PORT=str(other), **certificate
+        )
+        assert done.returncode == 1
+        assert f"port {server.https_port}" in done.stderr
+        assert "MINIMON_PORT" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_mistakes_stop_the_start_with_one_line_each(tmp_path: Path) -> None:
+    done = run_to_end(cwd=tmp_path, MINIMON_PORT="http", LOG_LEVEL="LOUD", MINIMON_BEARER_TOKEN=" hush")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert [line.split()[0] for line in lines] == ["MINIMON_PORT", "MINIMON_BEARER_TOKEN", "LOG_LEVEL"]
+    assert "hush" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_missing_pictures_are_all_named(tmp_path: Path) -> None:
+    done = run_to_end("--check", cwd=tmp_path, MINIMON_IMAGES_DIR="nowhere")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 6
+    assert all(f"nowhere/image_0{index}.png: no such file" in done.stderr for index in range(6))
+
+
+def test_check_makes_nothing_and_starts_nothing(tmp_path: Path) -> None:
+    paths = {"MINIMON_TLS_CERT_PATH": "c/cert.pem", "MINIMON_TLS_KEY_PATH": "c/key.pem"}
+    done = run_to_end("--check", cwd=tmp_path, MINIMON_RATELIMIT="9", **paths)
+    assert done.returncode == 0, done.stderr
+    assert "will make them" in done.stderr
+    assert "MINIMON_RATELIMIT is not a setting" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_certificate_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("x")
+    paths = {"MINIMON_TLS_CERT_PATH": "cert.pem", "MINIMON_TLS_KEY_PATH": "key.pem"}
+    for arguments in ([], ["--check"]):
+        done = run_to_end(*arguments, cwd=tmp_path, **paths)
+        assert done.returncode == 2
+        assert "key.pem is missing while" in done.stderr
+
+
+def test_help_tells_every_setting(tmp_path: Path) -> None:
+    done = run_to_end("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for variable in variables():
+        assert variable.name in done.stdout
+        assert variable.default in done.stdout
+    assert run_to_end("--version", cwd=tmp_path).stdout.startswith("Minimon ")
+    assert run_to_end("--nonsense", cwd=tmp_path).returncode == 2
+
+
+def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-S", str(HOME / "gen-server.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert "make run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bind_beyond_this_machine_without_a_token_warns(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, MINIMON_HOST="0.0.0.0") as server:
+        assert "WARNING" in server.errors.read_text()
+        assert '"level":"warning"' in server.log.read_text()
+    (tmp_path / "two").mkdir()
+    with RunningServer(tmp_path / "two", MINIMON_HOST="0.0.0.0", MINIMON_BEARER_TOKEN="t") as server:
+        assert "WARNING" not in server.errors.read_text()
+
+
+def test_text_logs_are_text(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, LOG_JSON="0") as server:
+        server.end()
+        line = next(line for line in server.log.read_text().splitlines() if "path=/health" in line)
+        assert re.fullmatch(
+            r"\S+Z info    request id=\w{16} method=GET path=/health status=200 ms=[\d.]+ client=\S+", line
+        )

@@ -1,0 +1,97 @@
+"""What several tests need: small real PNG files, an application around them, a log that can be read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from minimon_server.creatures.hatchery import Hatchery
+from minimon_server.creatures.rarity import RarityTable
+from minimon_server.engines.files import load_pictures
+from minimon_server.environment import read_settings
+from minimon_server.logs import Lines, LogSink
+from minimon_server.settings import Settings
+from minimon_server.web.app import make_app
+
+HOME = Path(__file__).resolve().parent.parent
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Return one PNG chunk with its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def small_png(shade: int, side: int = 4) -> bytes:
+    """Return a whole grey PNG of side x side pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = (b"\0" + bytes([shade]) * side) * side
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(rows))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def write_pictures(folder: Path, count: int = 6) -> Path:
+    """Fill a folder with `count` different pictures under the default names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        (folder / f"image_{index:02d}.png").write_bytes(small_png(index * 20))
+    return folder
+
+
+def settings_for(folder: Path, **environ: str) -> Settings:
+    """Return settings whose files all stand in `folder`, changed by `environ`."""
+    return read_settings(environ, home=folder, here=folder)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An application with a client, and what it has logged so far."""
+
+    app: Starlette
+    client: TestClient
+    lines: Callable[[], list[dict[str, Any]]]
+    text: Callable[[], str]
+
+
+@contextmanager
+def app_under_test(
+    folder: Path, environ: Mapping[str, str] | None = None, client: tuple[str, int] = ("192.0.2.1", 50000)
+) -> Iterator[Bench]:
+    """Build the real application over real pictures and a real log file."""
+    write_pictures(folder / "minimon")
+    settings = settings_for(folder, **(environ or {}))
+    path = folder / "log"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    sink = LogSink(descriptor)
+    secrets = [token.get_secret_value() for token in (settings.bearer_token, settings.play_token)]
+    log = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=secrets)
+    pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
+    hatchery = Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
+    app = make_app(settings, hatchery, log)
+
+    def text() -> str:
+        sink.flush()
+        return path.read_text("utf-8")
+
+    def entries() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in text().splitlines()]
+
+    try:
+        with TestClient(app, client=client, base_url="https://testserver") as test_client:
+            yield Bench(app, test_client, entries, text)
+    finally:
+        sink.close()
+        os.close(descriptor)
