@@ -1,0 +1,1 @@
+"""Measurements of the server against peers in one run; owns no part of the server itself."""

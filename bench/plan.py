@@ -1,0 +1,55 @@
+"""How long and how often each part measures, and what the parts share; measures nothing."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.certificate import Certificate
+from bench.cores import Cores
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of one run."""
+
+    rounds: int
+    round_seconds: int
+    spare_rounds: int
+    warm_up_seconds: int
+    samples: int
+    starts: int
+    memory_answers: tuple[int, int]
+
+
+FULL = Plan(
+    rounds=12,
+    round_seconds=4,
+    spare_rounds=20,
+    warm_up_seconds=3,
+    samples=201,
+    starts=10,
+    memory_answers=(20_000, 100_000),
+)
+QUICK = Plan(
+    rounds=2,
+    round_seconds=2,
+    spare_rounds=6,
+    warm_up_seconds=1,
+    samples=201,
+    starts=3,
+    memory_answers=(5_000, 20_000),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the parts of one run share."""
+
+    root: Path
+    folder: Path
+    certificate: Certificate
+    context: ssl.SSLContext
+    cores: Cores
+    plan: Plan
