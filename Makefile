@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint types unit bench pictures clean help
+.PHONY: run test lint types unit torture bench pictures clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest
+
+torture: $(VENV)/.dev ## run what is too long and too rough for every change
+	$(VENV)/bin/python -m pytest -m torture tests/torture -s
 
 bench: $(VENV)/.bench ## measure against nginx and the plain way; needs Debian's nginx-light and wrk
 	$(VENV)/bin/python -m bench $(BENCH)

@@ -29,6 +29,7 @@ try:
     from minimon_server.terminal import banner, parse, say, warnings_about
     from minimon_server.web import serve, tls
     from minimon_server.web.app import make_app
+    from minimon_server.web.edge import Limits
     from minimon_server.web.serve import Binding
 except ModuleNotFoundError as error:
     if (error.name or "").startswith(("minimon_server", "gen_server")):
@@ -48,6 +49,7 @@ class Server:
 
     settings: Settings
     app: Starlette
+    lines: Lines
     log: Logger
     sink: LogSink
 
@@ -69,7 +71,7 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
         yield
         log.info("end")
 
-    return Server(settings, make_app(settings, hatchery, lines, lifespan=lifespan), log, sink)
+    return Server(settings, make_app(settings, hatchery, lines, lifespan=lifespan), lines, log, sink)
 
 
 def make_hatchery(settings: Settings) -> Hatchery:
@@ -110,7 +112,17 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
         def ending() -> None:
             log.info("ending", grace_seconds=settings.shutdown_grace)
 
-        serve.run(serve.serve(server.app, places, grace=settings.shutdown_grace, ready=ready, ending=ending), log)
+        watch = tls.reload_on_change(places[0].tls, settings.tls_cert_path, settings.tls_key_path, server.lines)
+        serving = serve.serve(
+            server.app,
+            places,
+            edge=serve.Edge(Limits(connections=settings.max_connections), server.lines),
+            grace=settings.shutdown_grace,
+            ready=ready,
+            ending=ending,
+            beside=[watch],
+        )
+        serve.run(serving, log)
     finally:
         server.sink.close()
 

@@ -95,6 +95,52 @@ class MethodNotAllowed(MinimonError):
     )
 
 
+class BadRequest(MinimonError):
+    """Bytes that are not one plain HTTP request (RFC 9112), or that could be read as more than one thing."""
+
+    code = "BAD_REQUEST"
+    status = 400
+    title = Text("Requête illisible", "Bad request")
+    default = Text("Ceci n'est pas une requête HTTP lisible.", "This is not a readable HTTP request.")
+
+
+class RequestTimeout(MinimonError):
+    """A request that does not arrive in time."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
+    title = Text("Requête trop lente", "Request timeout")
+    default = Text("La requête n'est pas arrivée à temps.", "The request did not arrive in time.")
+
+
+class PayloadTooLarge(MinimonError):
+    """A body larger than its route takes."""
+
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+    title = Text("Corps trop grand", "Payload too large")
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            Text(
+                f"Le corps de la requête dépasse {limit} octets.",
+                f"The body of the request is larger than {limit} bytes.",
+            )
+        )
+
+
+class HeadersTooLarge(MinimonError):
+    """A request line and headers beyond 16 KiB or 100 fields."""
+
+    code = "HEADERS_TOO_LARGE"
+    status = 431
+    title = Text("En-têtes trop grands", "Headers too large")
+    default = Text(
+        "La ligne de requête et les en-têtes dépassent 16 Kio ou 100 champs.",
+        "The request line and headers are beyond 16 KiB or 100 fields.",
+    )
+
+
 class InvalidRequest(MinimonError):
     """The request says something that it may not; every wrong field is named."""
 

@@ -113,6 +113,10 @@ class Settings(BaseModel):
         10, ge=1, le=3600, **_spec("seconds that running requests get at the end", "a whole number from 1 to 3600")
     )
 
+    max_connections: int = Field(
+        2048, ge=16, le=100_000, **_spec("connections at once, on each listener", "a whole number from 16 to 100000")
+    )
+
     generation_backend: Literal["files"] = Field("files", **_spec("who makes the pictures", "files"))
     images_dir: Path = Field(Path("./minimon"), **_spec("folder of the pictures", "a path", path=True))
     image_pattern: Pattern = Field(

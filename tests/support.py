@@ -64,6 +64,7 @@ class Bench:
     client: TestClient
     lines: Callable[[], list[dict[str, Any]]]
     text: Callable[[], str]
+    edge_lines: Lines
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def app_under_test(
 
     try:
         with TestClient(app, client=client, base_url="https://testserver") as test_client:
-            yield Bench(app, test_client, entries, text)
+            yield Bench(app, test_client, entries, text, log)
     finally:
         sink.close()
         os.close(descriptor)

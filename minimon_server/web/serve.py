@@ -15,8 +15,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from minimon_server.errors import StartupError
-from minimon_server.logs import Logger
-from minimon_server.web.wire import Protocol
+from minimon_server.logs import Lines, Logger
+from minimon_server.web.edge import EdgeProtocol, Limits
 
 BACKLOG: Final = 2048
 
@@ -31,12 +31,21 @@ class Binding:
     tls: ssl.SSLContext | None
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What every connection must keep to, and where it is told when one does not."""
+
+    limits: Limits
+    lines: Lines
+
+
 class Listener(uvicorn.Server):
     """One uvicorn server of several: signals and the application's lifespan are not its business."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, edge: Edge) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self._edge = edge
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -44,8 +53,25 @@ class Listener(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, and say so."""
-        await super().startup(sockets)
+        """Start listening, and say so.
+
+        As uvicorn does it, but that a TLS handshake has a deadline: before its end no protocol is there to set one.
+        """
+        config, limits, lines = self.config, self._edge.limits, self._edge.lines
+        patience = limits.head_seconds if config.ssl else None
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for listening in sockets or ():
+            server = await loop.create_server(
+                lambda: EdgeProtocol(config, self.server_state, {}, limits=limits, lines=lines),
+                sock=listening,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=patience,
+                ssl_shutdown_timeout=patience,
+            )
+            self.servers.append(server)
+        self.started = True
         self.up.set()
 
 
@@ -80,15 +106,23 @@ def run(main: Coroutine[Any, Any, None], log: Logger) -> None:
 
 
 async def serve(
-    app: Starlette, bindings: Sequence[Binding], *, grace: int, ready: Callable[[], None], ending: Callable[[], None]
+    app: Starlette,
+    bindings: Sequence[Binding],
+    *,
+    edge: Edge,
+    grace: int,
+    ready: Callable[[], None],
+    ending: Callable[[], None],
+    beside: Sequence[Coroutine[Any, Any, None]] = (),
 ) -> None:
     """Serve `app` on every binding until SIGINT or SIGTERM, or until one listener ends.
 
-    `ready` is called once all of them listen, `ending` when the end begins. Running requests get `grace` seconds; a
-    second signal ends them at once.
+    `edge` holds the limits that every connection keeps, and the log that refusals go to. `ready` is called once all of
+    them listen, `ending` when the end begins. Running requests get `grace` seconds; a second signal ends them at once.
+    What runs `beside` is cancelled at the end.
     """
     with contextlib.ExitStack() as sockets:
-        listeners = [_listener(app, binding, grace) for binding in bindings]
+        listeners = [_listener(app, binding, edge, grace) for binding in bindings]
         held = [bind(binding) for binding in bindings]
         for group in held:
             for item in group:
@@ -98,6 +132,7 @@ async def serve(
                 asyncio.create_task(listener.serve(sockets=group))
                 for listener, group in zip(listeners, held, strict=True)
             ]
+            companions = [asyncio.create_task(one) for one in beside]
             with _first_signal(listeners) as stop:
                 try:
                     await _until_up(listeners, tasks)
@@ -108,15 +143,18 @@ async def serve(
                     for listener in listeners:
                         listener.should_exit = True
                     await asyncio.gather(*tasks)
+                    for companion in companions:
+                        companion.cancel()
+                    await asyncio.gather(*companions, return_exceptions=True)
 
 
-def _listener(app: Starlette, binding: Binding, grace: int) -> Listener:
+def _listener(app: Starlette, binding: Binding, edge: Edge, grace: int) -> Listener:
     tls = binding.tls
     config = uvicorn.Config(
         app,
         host=binding.host,
         port=binding.port,
-        http=Protocol,
+        http="httptools",
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -126,7 +164,7 @@ def _listener(app: Starlette, binding: Binding, grace: int) -> Listener:
         ssl_context_factory=(lambda _config, _default: tls) if tls else None,
         timeout_graceful_shutdown=grace,
     )
-    return Listener(config)
+    return Listener(config, edge)
 
 
 async def _until_up(listeners: Sequence[Listener], tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from minimon_server.errors import StartupError
+from minimon_server.logs import Lines
 from minimon_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def make_pair(certificate: Path, key: Path, names: Iterable[str], now: datetime)
 
     private = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Minimon server")])
+    identity = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
     usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
     built = (
         x509.CertificateBuilder()
@@ -67,6 +70,8 @@ def make_pair(certificate: Path, key: Path, names: Iterable[str], now: datetime)
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
+        .add_extension(identity, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identity), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(private, hashes.SHA256())
     )
@@ -83,6 +88,8 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return a context for TLS 1.2 and newer; raise `StartupError` when the pair cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # For TLS 1.2: forward secrecy and authenticated encryption alone, as Mozilla's "intermediate" profile has it.
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     context.set_alpn_protocols(["http/1.1"])
     try:
         # Without a password OpenSSL would ask for one at the terminal.
@@ -90,6 +97,44 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     except OSError as error:
         raise StartupError([_reason(error, certificate, key)]) from error
     return context
+
+
+async def reload_on_change(
+    context: ssl.SSLContext | None, certificate: Path, key: Path, lines: Lines, seconds: float = 1.0
+) -> None:
+    """Load the pair anew whenever a file of it changes; new connections get the new certificate.
+
+    A pair that cannot be used, such as one that is half written, is told in the log, and the old one stays.
+    """
+    if context is None:
+        return
+    loaded = _stamp(certificate, key)
+    while True:
+        await asyncio.sleep(seconds)
+        stamp = _stamp(certificate, key)
+        if stamp == loaded:
+            continue
+        loaded = stamp
+        try:
+            server_context(certificate, key)
+        except StartupError as error:
+            lines.tell("warning", "the changed TLS certificate is not used", {"reason": str(error)})
+        else:
+            context.load_cert_chain(certificate, key, password=_no_password)
+            lines.tell("info", "the changed TLS certificate is used from now on", {"certificate": str(certificate)})
+
+
+def _stamp(*paths: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """Return what tells one state of the files from another: inode, size and time of change, None where missing."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(stamps)
 
 
 def certificate_warning(certificate: Path, now: datetime) -> str | None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Final, cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from typing import Any, Final
 
 # Beyond this the pieces are handed over at once, so that the transport can say that the client is too slow.
 GATHERED_BYTES: Final = 256 * 1024
@@ -20,8 +18,13 @@ class GatheringTransport:
     can send the large part of an answer as it lies there, without copying it between what comes before and after.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, linger_seconds: float = 30.0
+    ) -> None:
+        """`linger_seconds`: how long a client may take to read the rest once the connection is being closed."""
         self._transport = transport
+        self._linger_seconds = linger_seconds
+        self._linger: asyncio.TimerHandle | None = None
         self._loop = loop
         self._pieces: list[bytes] = []
         self._size = 0
@@ -41,9 +44,17 @@ class GatheringTransport:
             self.write(data)
 
     def close(self) -> None:
-        """Hand over what is here, and close once it is sent."""
+        """Hand over what is here, and close once it is sent, or once the client has had its time to read it."""
         self.flush()
         self._transport.close()
+        if self._linger is None:
+            self._linger = self._loop.call_later(self._linger_seconds, self._transport.abort)
+
+    def lost(self) -> None:
+        """Learn that the connection is no more."""
+        self._pieces.clear()
+        if self._linger is not None:
+            self._linger.cancel()
 
     def abort(self) -> None:
         """Drop what is here, and close at once."""
@@ -61,16 +72,3 @@ class GatheringTransport:
             pieces, self._pieces, self._size = self._pieces, [], 0
             if not self._transport.is_closing():
                 self._transport.writelines(pieces)
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol on a gathering transport."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Begin a connection."""
-        self._gathering = GatheringTransport(transport, self.loop)
-        super().connection_made(cast("asyncio.Transport", self._gathering))
-
-    def eof_received(self) -> None:
-        """Hand over what is here: the client will send no more, and the transport closes when this returns."""
-        self._gathering.flush()

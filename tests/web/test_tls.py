@@ -40,6 +40,13 @@ def test_a_made_pair_can_be_used_and_is_private(pair: tuple[Path, Path]) -> None
     assert tls.certificate_warning(certificate, tls.utc_now()) is None
 
 
+def test_only_forward_secret_authenticated_ciphers_are_offered(pair: tuple[Path, Path]) -> None:
+    names = [cipher["name"] for cipher in tls.server_context(*pair).get_ciphers()]
+    assert names
+    assert all(name.startswith("TLS_") or (name.startswith("ECDHE") and "CBC" not in name) for name in names)
+    assert all("GCM" in name or "CHACHA20" in name or name.startswith("TLS_") for name in names)
+
+
 @needs_openssl
 @pytest.mark.parametrize("name", NAMES)
 def test_openssl_verifies_it_for_every_name(pair: tuple[Path, Path], name: str) -> None:

@@ -1,0 +1,269 @@
+"""The edge: what must hold before a request reaches the application. Answers refusals itself; knows no routes.
+
+uvicorn's httptools protocol parses; this class stands around it and adds what it lacks: deadlines, sizes, and targets
+that can mean only one thing. llhttp itself refuses Content-Length with Transfer-Encoding, bare LF and obs-fold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import httptools
+import uvicorn
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from minimon_server.errors import BadRequest, HeadersTooLarge, MinimonError, PayloadTooLarge, RequestTimeout, Text
+from minimon_server.logs import Lines
+from minimon_server.web.problems import problem
+from minimon_server.web.wire import GatheringTransport
+
+HEAD_BYTES: Final = 16 * 1024
+HEAD_FIELDS: Final = 100
+BODY_BYTES: Final = 16 * 1024
+
+# RFC 9110, section 7.2: uri-host [":" port], and nothing that another parser could read otherwise.
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(:[0-9]{1,5})?")
+_CONTROL: Final = re.compile(rb"[\x00-\x20\x7f-\xff\\]|%[01][0-9A-Fa-f]|%7[Ff]")
+
+
+class Phase(Enum):
+    """What the connection is in the middle of; only the first two may last as long as the client likes: not at all."""
+
+    HEAD = 1
+    BODY = 2
+    QUIET = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much: seconds for the head, the body and a client that does not read; connections at once."""
+
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    stall_seconds: float = 30.0
+    connections: int = 2048
+    body_bytes: Callable[[bytes, bytes], int] = lambda _method, _target: BODY_BYTES
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """One connection: uvicorn's protocol with the edge around it.
+
+    A request that arrives whole in one piece, as most do, starts no timer.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: Limits,
+        lines: Lines,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._lines = lines
+        self._wire: GatheringTransport
+        self._phase = self._timed = Phase.QUIET
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._body_left = 0
+        self._refused = False
+
+    # the connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin a connection, or end it at once when there are too many."""
+        self._wire = GatheringTransport(transport, self.loop, self._limits.stall_seconds)
+        super().connection_made(cast("asyncio.Transport", self._wire))
+        if len(self.connections) > self._limits.connections:
+            self._refused = True
+            self._tell(503, "too many connections")
+            self._wire.abort()
+        else:
+            self._watch(Phase.HEAD)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        self._watch(Phase.QUIET)
+        _cancel(self._stall)
+        self._wire.lost()
+        super().connection_lost(exc)
+        # After a reset uvicorn leaves its own timer running, which would hold the connection's buffers for seconds.
+        self._unset_keepalive_if_required()
+
+    def eof_received(self) -> None:
+        """Hand over what is here: the client will send no more, and the transport closes when this returns."""
+        self._wire.flush()
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read; it may do so only for so long."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(self._limits.stall_seconds, self._wire.abort)
+
+    def resume_writing(self) -> None:
+        """Note that the client reads again."""
+        _cancel(self._stall)
+        super().resume_writing()
+
+    # what comes in
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client; whatever is wrong with them ends the connection."""
+        self._unset_keepalive_if_required()
+        if self._refused:
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The request was handed on as the plain request that it also is; what follows it will not be HTTP.
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, MinimonError) else BadRequest())
+            return
+        if self._phase is Phase.HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(HeadersTooLarge())
+                return
+        # Between requests a client may send empty lines (RFC 9112, section 2.2), but not for ever.
+        waiting = self._phase is Phase.QUIET and not self._under_way()
+        self._watch(Phase.HEAD if waiting else self._phase)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._phase = Phase.HEAD
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Check a whole head, and hand the request on."""
+        size, hosts, length, encodings = len(self.url), [], 0, []
+        for name, value in self.headers:
+            size += len(name) + len(value) + 4
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"content-length":
+                length = int(value)  # llhttp has seen that these are digits
+            elif name == b"transfer-encoding":
+                encodings.append(value.lower())
+        if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
+            raise HeadersTooLarge
+        check_target(self.url)
+        check_host(hosts, self.parser.get_http_version())
+        if encodings not in ([], [b"chunked"]):
+            # llhttp refuses others too, but only after the request was handed on.
+            raise BadRequest
+        self._body_left = self._limits.body_bytes(self.parser.get_method(), self.url)
+        if length > self._body_left:
+            raise PayloadTooLarge(limit=self._body_left)
+        self._phase = Phase.BODY
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body, as long as it fits."""
+        self._body_left -= len(body)
+        if self._body_left < 0:
+            raise PayloadTooLarge(limit=self._limits.body_bytes(self.parser.get_method(), self.url))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole: from here on the time is ours."""
+        self._phase = Phase.QUIET
+        super().on_message_complete()
+
+    # refusals
+
+    def _refuse(self, error: MinimonError) -> None:
+        """Close the connection, with the error as its last answer unless another answer stands in the way."""
+        self._refused = True
+        self._tell(error.status, error.detail.en)
+        self._watch(Phase.QUIET)
+        under_way = self._under_way()
+        if under_way and self._phase is not Phase.BODY:
+            # The request before this one is being answered: let that be the last answer.
+            self.cycle.keep_alive = False
+            return
+        if under_way:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        answered = self._phase is Phase.BODY and (self.cycle.response_started or bool(self.pipeline))
+        if not answered:
+            self._wire.write(self._last_answer(error))
+        self._wire.close()
+
+    def _under_way(self) -> bool:
+        """Return whether a request has no whole answer yet; uvicorn has no cycle before the first request."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _last_answer(self, error: MinimonError) -> bytes:
+        scope: Scope = {"headers": self.headers or []}
+        answer = problem(error, scope)
+        pieces = [STATUS_LINE[error.status]]
+        for name, value in (*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")):
+            pieces += [name, b": ", value, b"\r\n"]
+        return b"".join([*pieces, b"\r\n", bytes(answer.body)])
+
+    def _tell(self, status: int, reason: str) -> None:
+        client = self.client[0] if self.client else None
+        self._lines.tell("warning", "refused at the edge", {"status": status, "reason": reason, "client": client})
+
+    # time
+
+    def _watch(self, phase: Phase) -> None:
+        """Let the clock run for this phase; a phase that goes on keeps the deadline that it began with."""
+        if phase is self._timed:
+            return
+        self._timed = phase
+        _cancel(self._timer)
+        if phase is Phase.HEAD:
+            self._timer = self.loop.call_later(self._limits.head_seconds, self._too_late)
+        elif phase is Phase.BODY:
+            self._timer = self.loop.call_later(self._limits.body_seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        if self._phase is Phase.QUIET:
+            self._wire.close()  # not a word was said: there is nothing to answer
+        else:
+            self._refuse(RequestTimeout())
+
+
+@lru_cache(maxsize=256)
+def check_target(target: bytes) -> None:
+    """Raise `BadRequest` unless a request target is a path, plainly written, and perhaps a query."""
+    if not target.startswith(b"/") or target.startswith(b"//"):
+        raise BadRequest(
+            Text(
+                "L'adresse demandée doit commencer par une seule barre oblique.",
+                "The request target must begin with one slash, and only one.",
+            )
+        )
+    if _CONTROL.search(target.partition(b"?")[0]):
+        raise BadRequest(
+            Text("Le chemin contient des caractères interdits.", "The path holds characters that are forbidden there.")
+        )
+
+
+def check_host(hosts: list[bytes], version: str) -> None:
+    """Raise `BadRequest` unless there is one readable Host; HTTP/1.0 may do without (RFC 9112, section 3.2)."""
+    if len(hosts) > 1 or (not hosts and version != "1.0"):
+        raise BadRequest(Text("Il faut un en-tête Host, et un seul.", "One Host header is needed, and only one."))
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest(Text("L'en-tête Host n'est pas lisible.", "The Host header cannot be read."))
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
