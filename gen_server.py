@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ HOME = Path(__file__).resolve().parent
 try:
     from minimon_server import __version__
     from minimon_server.creatures.hatchery import Hatchery
+    from minimon_server.creatures.naming import LocalNames, NameSource
     from minimon_server.creatures.rarity import RarityTable
     from minimon_server.engines.files import load_pictures
     from minimon_server.environment import read_settings, unknown_variables
@@ -50,6 +52,7 @@ class Server:
     settings: Settings
     app: Starlette
     lines: Lines
+    names: NameSource
     log: Logger
     sink: LogSink
 
@@ -58,26 +61,50 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
     """Make every part that the settings ask for; raise `StartupError` when one cannot be made."""
     hatchery = make_hatchery(settings)
     sink = LogSink(sys.stdout.fileno())
-    secrets = [token.get_secret_value() for token in (settings.bearer_token, settings.play_token)]
-    lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=secrets)
+    lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     log = lines.logger()
     adopt_standard_library(log)
     for line in unknown_variables(environ):
         log.warning("unknown setting", problem=line)
+    names = make_names(settings, log)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         log.info("start", version=__version__, backend=settings.generation_backend, names=settings.name_backend)
-        yield
+        try:
+            yield
+        finally:
+            await names.close()
         log.info("end")
 
-    return Server(settings, make_app(settings, hatchery, lines, lifespan=lifespan), lines, log, sink)
+    app = make_app(settings, hatchery, lines, lifespan=lifespan, names=names)
+    return Server(settings, app, lines, names, log, sink)
 
 
 def make_hatchery(settings: Settings) -> Hatchery:
     """Read the pictures and return what makes creatures of them."""
     pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
     return Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
+
+
+def make_names(settings: Settings, log: Logger) -> NameSource:
+    """Return who names creatures; an HTTP client is imported only for remote names."""
+    if settings.name_backend == "local":
+        return LocalNames()
+    try:
+        from minimon_server.creatures.remote_names import Model, RemoteNames
+    except ModuleNotFoundError as error:
+        install = f"run 'make run' in {HOME}, or: python -m pip install -r {HOME / 'requirements.txt'}"
+        lines = [f"MINIMON_NAME_BACKEND=remote needs the Python package {error.name!r}: {install}"]
+        raise StartupError(lines, exit_status=1) from None
+    model = Model(
+        settings.openai_base_url,
+        settings.openai_model,
+        settings.openai_api_key.get_secret_value(),
+        settings.openai_timeout,
+        settings.name_language,
+    )
+    return RemoteNames(model, log, log_content=settings.log_remote_content, clock=time.monotonic)
 
 
 def bindings(settings: Settings) -> list[Binding]:
@@ -111,6 +138,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
 
         def ending() -> None:
             log.info("ending", grace_seconds=settings.shutdown_grace)
+            server.names.stop()
 
         watch = tls.reload_on_change(places[0].tls, settings.tls_cert_path, settings.tls_key_path, server.lines)
         serving = serve.serve(

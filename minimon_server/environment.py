@@ -28,6 +28,7 @@ class Variable:
     may_hold: str
     bare: str | None
     is_path: bool
+    is_secret: bool
 
 
 def variables() -> Iterator[Variable]:
@@ -43,6 +44,7 @@ def variables() -> Iterator[Variable]:
             may_hold=str(extra["may_hold"]),
             bare=field.upper() if extra["bare"] else None,
             is_path=bool(extra["path"]),
+            is_secret=isinstance(info.default, SecretStr),
         )
 
 
@@ -88,7 +90,8 @@ def _mistakes(
     lines: dict[str, str] = {}
     for mistake in error.errors(include_url=False, include_context=False, include_input=False):
         field = str(mistake["loc"][0])
-        secret = field.endswith("_token")
+        # An address with a user before its "@" may hold a password.
+        secret = known[field].is_secret or (field.endswith("_url") and "@" in values.get(field, ""))
         held = "a secret that is not shown" if secret else ascii(str(values.get(field, "")))
         reason = mistake["msg"].removeprefix("Value error, ")
         lines.setdefault(field, f"{origin[field]} holds {held}; it may hold {known[field].may_hold} ({reason})")
@@ -123,8 +126,6 @@ def _shown(default: object) -> str:
         return default.get_secret_value()
     if isinstance(default, bool):
         return str(int(default))
-    if isinstance(default, float):
-        return format(default, "g")
     if isinstance(default, tuple):
         return " ".join(format(item, "g") for item in default)
     return str(default)

@@ -8,6 +8,7 @@ import re
 import string
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -68,6 +69,24 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _key(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("holds something other than visible ASCII characters")
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("not an http or https address")
+    if parts.username is not None or parts.query or parts.fragment or "\\" in value:
+        raise ValueError("has a user, a query, a fragment or a backslash")
+    _host(parts.hostname)
+    if parts.port == 0:
+        raise ValueError("port 0")
+    return value.rstrip("/")
+
+
 def _is_utf8(text: str) -> bool:
     try:
         text.encode("utf-8")
@@ -83,6 +102,8 @@ Pattern = Annotated[str, BeforeValidator(_pattern)]
 Network = Annotated[str, BeforeValidator(_network)]
 Origin = Annotated[str, BeforeValidator(_origin)]
 Token = Annotated[SecretStr, Field(max_length=4096), AfterValidator(_token)]
+Key = Annotated[SecretStr, Field(max_length=4096), AfterValidator(_key)]
+BaseUrl = Annotated[str, Field(max_length=2048), AfterValidator(_base_url)]
 Weights = Annotated[
     tuple[float, ...], BeforeValidator(_parts), Field(min_length=8, max_length=8), AfterValidator(_weights)
 ]
@@ -140,7 +161,30 @@ class Settings(BaseModel):
         (30, 22, 17, 12, 9, 6, 3, 1),
         **_spec("how often F E D C B A S S+ come", "eight numbers from 0 to 1e9, not all 0"),
     )
-    name_backend: Literal["local"] = Field("local", **_spec("who makes the names", "local"))
+    name_backend: Literal["local", "remote"] = Field(
+        "local",
+        **_spec("who makes the names; remote: a language model, for creatures without a seed", "local or remote"),
+    )
+    name_language: Literal["fr", "en"] = Field("fr", **_spec("language of remote names", "fr or en"))
+    openai_base_url: BaseUrl = Field(
+        "http://192.168.0.37:11434/v1",
+        **_spec("OpenAI-compatible server of remote names", "an address such as http://127.0.0.1:11434/v1", bare=True),
+    )
+    openai_model: str = Field(
+        "llama3.2:1b",
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        max_length=256,
+        **_spec("model that is asked for remote names", "the name of a model, at most 256 characters", bare=True),
+    )
+    openai_api_key: Key = Field(
+        SecretStr("dummy"), **_spec("key of that server", "visible ASCII characters", bare=True)
+    )
+    openai_timeout: float = Field(
+        5.0,
+        ge=0.1,
+        le=120,
+        **_spec("seconds that a remote name may take in all", "a number from 0.1 to 120", bare=True),
+    )
 
     bearer_token: Token = Field(SecretStr(""), **_spec("token that opens everything; none: all is open", "UTF-8 text"))
     play_token: Token = Field(
@@ -169,6 +213,25 @@ class Settings(BaseModel):
         le=4096,
         **_spec("log this many first bytes of pictures, in hex", "a whole number from 0 to 4096", bare=True),
     )
+
+    @property
+    def has_api_key(self) -> bool:
+        """Whether the API key is a secret, other than the one that the documents print."""
+        return bool(self.openai_api_key != type(self).model_fields["openai_api_key"].default)
+
+    @property
+    def shows_api_key(self) -> bool:
+        """Whether the API key leaves this machine in the clear."""
+        parts = urlsplit(self.openai_base_url)
+        host = parts.hostname or ""
+        stays = host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+        return self.name_backend == "remote" and self.has_api_key and parts.scheme == "http" and not stays
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        kept = [self.bearer_token, self.play_token, *([self.openai_api_key] if self.has_api_key else [])]
+        return tuple(secret.get_secret_value() for secret in kept)
 
     @property
     def has_token(self) -> bool:

@@ -24,7 +24,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="The Minimon server. Every setting is an environment variable.",
         epilog="settings, with their defaults:\n"
         + "\n".join(lines)
-        + "\nLOG_* are read without MINIMON_ too. Documents: README.md",
+        + "\nLOG_* and OPENAI_* are read without MINIMON_ too. Documents: README.md",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check", action="store_true", help="validate settings, pictures and certificate, then end")
@@ -49,6 +49,11 @@ def banner(settings: Settings) -> str:
 
 def warnings_about(settings: Settings) -> list[str]:
     """Return what in these settings works and is still no good idea."""
+    found = []
     if not settings.is_local and not settings.has_token:
-        return [f"the server listens on {settings.host} without MINIMON_BEARER_TOKEN: whoever reaches it may use it"]
-    return []
+        found.append(
+            f"the server listens on {settings.host} without MINIMON_BEARER_TOKEN: whoever reaches it may use it"
+        )
+    if settings.shows_api_key:
+        found.append("OPENAI_API_KEY travels without TLS: whoever is on the way to OPENAI_BASE_URL can read it")
+    return found

@@ -77,8 +77,7 @@ def app_under_test(
     path = folder / "log"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     sink = LogSink(descriptor)
-    secrets = [token.get_secret_value() for token in (settings.bearer_token, settings.play_token)]
-    log = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=secrets)
+    log = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
     hatchery = Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
     app = make_app(settings, hatchery, log)

@@ -8,6 +8,7 @@ import pytest
 
 from minimon_server.environment import read_settings, unknown_variables, variables
 from minimon_server.errors import StartupError
+from minimon_server.terminal import warnings_about
 
 HOME = Path("/srv/minimon")
 HERE = Path("/home/somebody")
@@ -31,6 +32,11 @@ def test_defaults_are_the_documents() -> None:
     assert (settings.tls_cert_path, settings.tls_key_path) == (HOME / "certs/cert.pem", HOME / "certs/key.pem")
     assert settings.log_level == "INFO"
     assert settings.log_json
+    assert settings.name_backend == "local"
+    assert settings.name_language == "fr"
+    assert settings.openai_base_url == "http://192.168.0.37:11434/v1"
+    assert (settings.openai_model, settings.openai_timeout) == ("llama3.2:1b", 5.0)
+    assert settings.openai_api_key.get_secret_value() == "dummy"
     assert settings.rarity_weights == (30, 22, 17, 12, 9, 6, 3, 1)
 
 
@@ -84,6 +90,22 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("MINIMON_RARITY_WEIGHTS", "1 1 1 1 1 1 1 nan"),
         ("MINIMON_RARITY_WEIGHTS", "1 1 1 1 1 1 1 inf"),
         ("MINIMON_NAME_BACKEND", "oracle"),
+        ("MINIMON_NAME_LANGUAGE", "de"),
+        ("OPENAI_BASE_URL", "192.168.0.37:11434"),
+        ("OPENAI_BASE_URL", "ftp://192.168.0.37/v1"),
+        ("OPENAI_BASE_URL", "http:///v1"),
+        ("OPENAI_BASE_URL", "http://256.1.1.1/v1"),
+        ("OPENAI_BASE_URL", "http://localhost:99999/v1"),
+        ("OPENAI_BASE_URL", "http://localhost:0/v1"),
+        ("OPENAI_BASE_URL", "http://[::1/v1"),
+        ("OPENAI_BASE_URL", "http://localhost/v1?key=1"),
+        ("OPENAI_BASE_URL", "http://localhost/v1#here"),
+        ("OPENAI_BASE_URL", "http://localhost/v 1"),
+        ("MINIMON_OPENAI_BASE_URL", "http://localhost\\v1"),
+        ("OPENAI_MODEL", "two\nlines"),
+        ("OPENAI_TIMEOUT", "0"),
+        ("OPENAI_TIMEOUT", "nan"),
+        ("MINIMON_OPENAI_TIMEOUT", "121"),
         ("MINIMON_RATE_LIMIT_PER_MIN", "-1"),
         ("MINIMON_RATE_LIMIT_PER_MIN", "1e9"),
         ("MINIMON_TRUSTED_PROXIES", "*"),
@@ -114,6 +136,62 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token: str) -
     (line,) = mistakes(MINIMON_BEARER_TOKEN=token)
     assert line.startswith("MINIMON_BEARER_TOKEN holds a secret that is not shown")
     assert token.strip() not in line
+
+
+@pytest.mark.parametrize("key", ["two words", "clé", "new\nline"])
+def test_an_api_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> None:
+    (line,) = mistakes(OPENAI_API_KEY=key)
+    assert line.startswith("OPENAI_API_KEY holds a secret that is not shown")
+    assert ascii(key)[1:-1] not in line
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    (line,) = mistakes(OPENAI_BASE_URL="http://me:hush-hush@localhost/v1")
+    assert line.startswith("OPENAI_BASE_URL holds a secret that is not shown")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("http://localhost:11434/v1/", "http://localhost:11434/v1"),
+        ("https://[::1]:8080/openai/v1", "https://[::1]:8080/openai/v1"),
+        ("https://names.example", "https://names.example"),
+    ],
+)
+def test_addresses_of_name_servers(written: str, read: str) -> None:
+    assert read_settings({"OPENAI_BASE_URL": written}, home=HOME, here=HERE).openai_base_url == read
+
+
+def test_the_prefixed_name_wins_for_name_servers_too() -> None:
+    both = {"OPENAI_MODEL": "bare", "MINIMON_OPENAI_MODEL": "prefixed"}
+    assert read_settings(both, home=HOME, here=HERE).openai_model == "prefixed"
+
+
+def test_the_api_key_that_the_documents_print_is_no_secret() -> None:
+    plain = read_settings({"MINIMON_BEARER_TOKEN": "hush"}, home=HOME, here=HERE)
+    assert plain.secrets == ("hush", "")
+    kept = read_settings({"OPENAI_API_KEY": "s3sam"}, home=HOME, here=HERE)
+    assert kept.secrets == ("", "", "s3sam")
+    assert "s3sam" not in repr(kept)
+
+
+@pytest.mark.parametrize(
+    ("address", "shows"),
+    [
+        ("http://192.168.0.37:11434/v1", True),
+        ("http://names.example/v1", True),
+        ("https://names.example/v1", False),
+        ("http://localhost:11434/v1", False),
+        ("http://127.0.0.1:11434/v1", False),
+        ("http://[::1]:11434/v1", False),
+    ],
+)
+def test_a_key_in_the_clear_is_warned_about(address: str, shows: bool) -> None:
+    environ = {"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "s3sam"}
+    assert not warnings_about(read_settings(environ, home=HOME, here=HERE))
+    remote = environ | {"MINIMON_NAME_BACKEND": "remote"}
+    assert bool(warnings_about(read_settings(remote, home=HOME, here=HERE))) is shows
+    assert not warnings_about(read_settings(remote | {"OPENAI_API_KEY": ""}, home=HOME, here=HERE))
 
 
 def test_a_play_token_alone_would_leave_the_rest_open() -> None:

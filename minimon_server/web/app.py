@@ -19,6 +19,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.hatchery import Hatchery
+from minimon_server.creatures.naming import LocalNames, NameSource
 from minimon_server.errors import MethodNotAllowed, MinimonError, NotFound
 from minimon_server.logs import Lines
 from minimon_server.settings import Settings
@@ -46,13 +47,14 @@ def make_app(
     *,
     lifespan: Lifespan[Starlette] | None = None,
     dice: Dice | None = None,
+    names: NameSource | None = None,
 ) -> Starlette:
-    """Return the whole application around parts that are ready to work."""
+    """Return the whole application around parts that are ready to work; without `names` they are local."""
     clock = Clock()
     routes = [
         Face(
             "/v1/generate",
-            Generate(hatchery, settings, clock, dice or Dice()),
+            Generate(hatchery, names or LocalNames(), settings, clock, dice or Dice()),
             access=Access.PLAY,
             cost=Cost.CREATE,
         ),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 from typing import Final
+from urllib.parse import quote
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.hatchery import Creature, Hatchery, dice_of_seed
+from minimon_server.creatures.naming import NameSource
 from minimon_server.errors import GenerationFailed
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
@@ -30,8 +33,10 @@ _BARE: Final = GenerateQuery()
 class Generate:
     """The endpoint, as a plain ASGI application: it is the one route whose every microsecond counts."""
 
-    def __init__(self, hatchery: Hatchery, settings: Settings, clock: Clock, dice: Dice) -> None:
+    def __init__(self, hatchery: Hatchery, names: NameSource, settings: Settings, clock: Clock, dice: Dice) -> None:
         self._hatchery = hatchery
+        self._names = names
+        self._at_once = names.at_once
         # The pictures never change: each one is encoded here, once, up to where the creature itself begins.
         self._heads = {picture: _OPENING + base64.b64encode(picture.png) + _CLOSING for picture in hatchery.pictures}
         self._clock = clock
@@ -43,6 +48,9 @@ class Generate:
         """Answer one request."""
         query = read_query(scope, GenerateQuery) if scope["query_string"] else _BARE
         creature = self._hatch(query)
+        # A seed is a creature for ever, and no language model promises to repeat itself.
+        if not self._at_once and query.seed is None:
+            creature = await self._renamed(scope, creature)
         self._note(scope, creature)
         if wants_png(header(scope, b"accept")):
             await self._send_png(creature, send)
@@ -56,14 +64,19 @@ class Generate:
         except Exception as error:
             raise GenerationFailed from error
 
+    async def _renamed(self, scope: Scope, creature: Creature) -> Creature:
+        name = await self._names.name_for(creature)
+        note(scope, name_from="local" if name is None else "remote")
+        return creature if name is None else creature._replace(name=name)
+
     async def _send_json(self, creature: Creature, send: Send) -> None:
         # The head goes out as it lies there, without a copy: `wire` lets both pieces leave together.
-        # Nothing here needs escaping: ids, names and rarities are ASCII letters, digits, "_" and "+".
+        # Nothing here needs escaping: ids, local names and rarities are ASCII letters, digits, "_" and "+".
         head = self._heads[creature.picture]
+        name = f'"{creature.name}"' if self._at_once else orjson.dumps(creature.name).decode()
         tail = (
-            f'{creature.id}","name":"{creature.name}","rarity":"{creature.rarity}"}},'
-            f'"generatedAt":"{self._clock.now()}"}}'
-        ).encode("ascii")
+            f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{self._clock.now()}"}}'
+        ).encode()
         length = (b"content-length", b"%d" % (len(head) + len(tail)))
         await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length]})
         await send({"type": "http.response.body", "body": head, "more_body": True})
@@ -74,7 +87,7 @@ class Generate:
         headers = [
             *_PNG_HEADERS,
             (b"x-minimon-id", creature.id.encode("ascii")),
-            (b"x-minimon-name", creature.name.encode("ascii")),
+            (b"x-minimon-name", (creature.name if self._at_once else quote(creature.name, safe="")).encode("ascii")),
             (b"x-minimon-rarity", creature.rarity.encode("ascii")),
             (b"x-minimon-generated-at", self._clock.now().encode("ascii")),
             (b"content-length", b"%d" % len(png)),

@@ -43,7 +43,7 @@ class CreatureMetadata(BaseModel):
     """Who the creature is."""
 
     id: str = Field(description="`mnm_` and 24 hexadecimal digits: 96 random bits.", pattern="^mnm_[0-9a-f]{24}$")
-    name: str
+    name: str = Field(description="Letters, with single blanks, hyphens or apostrophes inside; at most 32 characters.")
     rarity: Rarity
 
 

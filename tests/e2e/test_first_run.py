@@ -101,6 +101,7 @@ def test_nothing_heavy_is_imported_for_the_static_backend(tmp_path: Path) -> Non
     modules = set(done.stdout.split())
     assert "starlette" in modules
     heavy = {"torch", "diffusers", "transformers", "torchao", "peft", "numpy", "PIL", "skia", "openai", "httpx"}
+    heavy |= {"httpx2", "httpcore2", "truststore"}
     assert not modules & heavy
 
 
@@ -188,6 +189,17 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path: P
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert "make run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_only_remote_names_need_is_told_too(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['httpx2'] = None; import gen_server; sys.exit(gen_server.main([]))"
+    environ = clean_environment({"PYTHONPATH": str(HOME), "MINIMON_NAME_BACKEND": "remote"})
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "'httpx2'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
