@@ -1,5 +1,9 @@
 """The command `python gen-server.py`: calls `gen_server.main`. Everything else is there."""
 
-from gen_server import main
+try:
+    from gen_server import main
 
-raise SystemExit(main())
+    status = main()
+except KeyboardInterrupt:  # during the imports
+    status = 130
+raise SystemExit(status)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 HOME = Path(__file__).resolve().parent
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 try:
     from minimon_server import __version__
@@ -60,7 +61,7 @@ class Server:
 def build(settings: Settings, environ: Mapping[str, str]) -> Server:
     """Make every part that the settings ask for; raise `StartupError` when one cannot be made."""
     hatchery = make_hatchery(settings)
-    sink = LogSink(sys.stdout.fileno())
+    sink = LogSink(os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno())
     lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     log = lines.logger()
     adopt_standard_library(log)
@@ -76,6 +77,7 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
         finally:
             await names.close()
         log.info("end")
+        sink.flush()
 
     app = make_app(settings, hatchery, lines, lifespan=lifespan, names=names)
     return Server(settings, app, lines, names, log, sink)
@@ -150,6 +152,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
             ending=ending,
             beside=[watch],
         )
+        serve.allow_files(len(places) * settings.max_connections + 64, log)
         serve.run(serving, log)
     finally:
         server.sink.close()
@@ -166,6 +169,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
     make_hatchery(settings)
     certificate, key = settings.tls_cert_path, settings.tls_key_path
     if tls.pair_is_missing(certificate, key):
+        tls.check_that_a_pair_can_be_made(certificate, key)
         say(f"{certificate} and {key} are missing: the first start will make them.")
     else:
         tls.server_context(certificate, key)
@@ -190,6 +194,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         for line in error.lines:
             say(line)
         return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

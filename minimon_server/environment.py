@@ -104,6 +104,8 @@ def _contradictions(settings: Settings) -> list[str]:
         lines.append(
             f"MINIMON_HTTP_PORT holds {settings.http_port}, as MINIMON_PORT does; it may hold another port, or 0"
         )
+    if settings.tls_cert_path == settings.tls_key_path:
+        lines.append("MINIMON_TLS_KEY_PATH holds the path of the certificate; it may hold any other")
     count = settings.max_index - settings.min_index + 1
     if not 1 <= count <= MOST_PICTURES:
         lines.append(

@@ -6,15 +6,18 @@ costs lines (counted, and told later), never a request.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import re
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Final, cast
+from urllib.parse import quote, quote_plus
 
 import orjson
 import structlog
@@ -48,6 +51,7 @@ class LogSink:
         self._closing = False
         self._unread = False
         self._writing = False
+        self._torn = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -102,12 +106,17 @@ class LogSink:
             lines.append(orjson.dumps(line))
         lines.append(b"")
         try:
-            data = memoryview(b"\n".join(lines))
+            data = memoryview((b"\n" if self._torn else b"") + b"\n".join(lines))
             while data:
                 data = data[self._write_some(data) :]
-        except OSError:
-            # The reader is gone (a closed pipe): no place is left where that could be told.
-            self._unread = True
+            self._torn = False
+        except OSError as error:
+            # A closed pipe has no reader left who could be told. A full disk may have room again: the lines are
+            # counted, and the next that can be written begins a line of its own.
+            self._unread = error.errno in (errno.EPIPE, errno.EBADF)
+            self._torn = True
+            with self._lock:
+                self._lost += len(lines) - 1 + lost
         finally:
             self._writing = False
 
@@ -130,7 +139,7 @@ class Lines:
         self._write = sink.write
         self._threshold = LEVELS[level.lower()]
         self._render = _json_line if as_json else _text_line
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets = tuple(form for secret in secrets if secret for form in _forms(secret))
         self._now = (clock or Clock()).now_ms
 
     def tell(self, level: str, event: str, fields: Mapping[str, object]) -> None:
@@ -195,6 +204,18 @@ def adopt_standard_library(logger: Logger) -> None:
         library.handlers[:] = []
         library.propagate = True
         library.setLevel(logging.WARNING)
+
+
+def _forms(secret: str) -> list[str]:
+    """Return the ways in which a client may write a secret into a path or a body: bare, quoted, escaped, misread."""
+    quoted = quote(secret, safe="")
+    lower = re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), quoted)
+    escaped = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
+    misread = [secret.encode("utf-8").decode("latin-1")]
+    if all(ord(mark) < 256 for mark in secret):
+        misread.append(secret.encode("latin-1").decode("utf-8", "backslashreplace"))
+    forms = [secret, quoted, lower, quote(secret), quote_plus(secret), *escaped, *misread]
+    return sorted(set(forms), key=len, reverse=True)
 
 
 def _redacted(value: str, secrets: Sequence[str]) -> str:

@@ -39,10 +39,13 @@ def _host(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    fields = [(name, conversion) for _, name, _, conversion in string.Formatter().parse(value) if name is not None]
-    if len(fields) != 1 or fields[0][0] not in ("", "0") or fields[0][1] or "\0" in value:
-        raise ValueError("needs exactly one {} for the index")
-    value.format(0)
+    fields = [field[1:] for field in string.Formatter().parse(value) if field[1] is not None]
+    plain = [
+        name in ("", "0") and not conversion and re.fullmatch(r"0?\d?d?", spec or "")
+        for name, spec, conversion in fields
+    ]
+    if len(plain) != 1 or not plain[0] or "\0" in value:
+        raise ValueError("needs exactly one {} or {:02d} for the index")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,9 @@ from minimon_server.settings import Settings
 
 def say(text: str) -> None:
     """Print to standard error: standard output belongs to the log, and may be piped into `jq`."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # a full disk or a closed terminal: nobody is left to be told
+            print(text, file=sys.stderr, flush=True)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

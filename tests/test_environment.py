@@ -79,6 +79,8 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("MINIMON_IMAGE_PATTERN", "{0.__class__}"),
         ("MINIMON_IMAGE_PATTERN", "{:s}"),
         ("MINIMON_IMAGE_PATTERN", "{"),
+        ("MINIMON_IMAGE_PATTERN", "{:{}}"),
+        ("MINIMON_IMAGE_PATTERN", "{:>99999999999}"),
         ("MINIMON_MIN_INDEX", "-1"),
         ("MINIMON_MAX_INDEX", "many"),
         ("MINIMON_MAX_INDEX", "10001"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -195,3 +198,45 @@ def test_other_libraries_speak_through_our_log(sink: tuple[LogSink, Reader]) -> 
     ]
     assert lines[1]["event"] == "1 of 2"
     assert "old ways" in lines[2]["event"]
+
+
+def test_a_full_disk_loses_lines_only_while_it_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    sink = LogSink(descriptor)
+    log = Lines(sink, level="INFO", as_json=True).logger()
+    try:
+        log.info("first")
+        assert sink.flush()
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (200, before[1])
+        )  # files may hold 200 bytes: EFBIG, as on a full disk
+        log.info("too long", value="x" * 500)
+        assert sink.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        log.info("after")
+        assert sink.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+        sink.close()
+        os.close(descriptor)
+    lines = path.read_text().splitlines()
+    assert json.loads(lines[0])["event"] == "first"
+    assert json.loads(lines[-2])["event"] == "after"
+    assert json.loads(lines[-1])["lines"] == 1
+
+
+@pytest.mark.parametrize("secret", ['jeu"x', "sésame ouvre-toi!", "a/b+c"])
+def test_secrets_do_not_show_in_other_spellings(sink: tuple[LogSink, Reader], secret: str) -> None:
+    writer, read = sink
+    log = Lines(writer, level="INFO", as_json=True, secrets=[secret]).logger()
+    quoted = quote(secret, safe="")
+    spellings = [secret, quoted, quoted.lower(), quote_plus(secret), json.dumps(secret), json.dumps(secret).lower()]
+    spellings.append(secret.encode("utf-8").decode("latin-1"))
+    for spelling in spellings:
+        log.info("path", path=f"/x/{spelling}/y", body=spelling)
+    entries = [json.loads(line) for line in read().splitlines()]
+    assert [entry["path"] for entry in entries if "***" not in entry["path"]] == []

@@ -7,11 +7,11 @@ from typing import Final
 # Every first fragment ends in a vowel or in r, l or n, every last one begins with consonants: any pair can be said.
 FIRST: Final = tuple(
     """
-    Aero Amber Aqua Astra Aura Bora Brio Cala Cedra Cela Cirro Clover Cora Coral Cyra Dahli Dewi Drago Elo Ember
+    Aero Amber Aqua Astra Aura Bora Brio Cala Cedra Cela Cirro Clover Corvi Coral Cyra Dahli Dewi Drago Elo Ember
     Fable Fari Feli Fera Ferno Fizzi Flora Folia Frosty Gala Gemma Ginger Hali Hazel Helio Indigo Iri Ivori
-    Jasmi Jolli Kala Kelpo Kori Magma Lila Lira Loona Lumi Luna Mango Mari Mello Meri Milo Minka Mira Mossi
-    Mysto Nebo Neri Nimbo Nola Ombra Onyxa Opal Orbi Pebbi Papri Perli Petra Plumi Prisma Pyro Quilli Rosa Rumi
-    Runa Safi Saffron Sequo Silvo Silver Sola Sora Sparki Stella Stormi Sunna Tali Tempo Terra Timber Tundra
+    Jasmi Jolli Kala Kelpo Kori Magma Lila Lira Loona Lumi Luna Mango Mari Mello Meri Milo Minka Mira Mossy
+    Mysto Nebo Neri Nimbo Nola Ombra Onyxa Opal Orbi Pebbi Papri Perli Petra Plumi Prisma Pyra Quilli Rosa Rumi
+    Runa Safi Saffron Sequo Silvo Silver Sola Sora Sparki Stella Stormi Sunna Talo Tempo Terra Timber Tundra
     Umbra Vanil Vela Velvet Vivi Willo Winter Wisteri Yuki Zephi Zesto
     """.split()
 )

@@ -1,4 +1,4 @@
-"""The eight rarities and how often each one comes. Does not say what a rarity looks like."""
+"""The eight rarities and the drawing of one. How often each comes is the setting `rarity_weights`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,6 @@ class Rarity(StrEnum):
 
 
 RARITIES: Final = tuple(Rarity)
-
-DEFAULT_WEIGHTS: Final[dict[Rarity, float]] = {
-    Rarity.F: 30,
-    Rarity.E: 22,
-    Rarity.D: 17,
-    Rarity.C: 12,
-    Rarity.B: 9,
-    Rarity.A: 6,
-    Rarity.S: 3,
-    Rarity.S_PLUS: 1,
-}
 
 
 class RarityTable:

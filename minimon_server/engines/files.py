@@ -1,4 +1,4 @@
-"""The static engine: pictures read once from a folder and checked to the last byte. Draws nothing itself."""
+"""The static engine: pictures read once from a folder and checked down to their pixels. Draws nothing itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Final
 from minimon_server.errors import StartupError
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+# W3C PNG, third edition, table 11.1: the bit depths and the channels of each colour type.
+DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 LARGEST_FILE: Final = 32 * 1024 * 1024
 
 
@@ -46,9 +49,12 @@ def load_pictures(folder: Path, pattern: str, first: int, last: int) -> tuple[Pi
 
 def read_picture(path: Path) -> Picture:
     """Read one PNG file; raise `OSError` when it cannot be read, `ValueError` when it is not a whole PNG."""
-    if path.stat().st_size > LARGEST_FILE:
+    if not path.is_file() and path.exists() and not path.is_dir():
+        raise ValueError("not a file, but a device or a pipe")
+    with path.open("rb") as file:
+        png = file.read(LARGEST_FILE + 1)
+    if len(png) > LARGEST_FILE:
         raise ValueError(f"larger than {LARGEST_FILE // 2**20} MiB")
-    png = path.read_bytes()
     width, height = png_size(png)
     return Picture(width, height, png)
 
@@ -62,18 +68,38 @@ def png_size(png: bytes) -> tuple[int, int]:
     if not png.startswith(PNG_SIGNATURE):
         raise ValueError("not a PNG file")
     kinds: list[bytes] = []
-    size = (0, 0)
+    size, header, packed = (0, 0), b"", list[bytes]()
     for kind, data in _chunks(png):
         if not kinds:
             if kind != b"IHDR" or len(data) != 13:
                 raise ValueError("not a PNG file: it does not begin with a header")
             size = struct.unpack(">II", data[:8])
+            header = data
+        if kind == b"IDAT":
+            packed.append(data)
         kinds.append(kind)
     if b"IDAT" not in kinds or kinds[-1] != b"IEND":
         raise ValueError("a PNG file without picture data or without an end")
     if not all(0 < side <= 16384 for side in size):
         raise ValueError(f"a PNG file of {size[0]}x{size[1]} pixels; each side may hold 1 to 16384")
+    _check_pixels(size, header, b"".join(packed))
     return size
+
+
+def _check_pixels(size: tuple[int, int], header: bytes, packed: bytes) -> None:
+    """Unpack the picture data, which must be as long as the header says (an interlaced picture: not much longer)."""
+    depth, colour, _, _, interlaced = header[8:13]
+    if depth not in DEPTHS.get(colour, ()):
+        raise ValueError(f"a PNG file of an unknown kind (depth {depth}, colour type {colour})")
+    row = -(-size[0] * depth * CHANNELS[colour] // 8) + 1
+    length = row * size[1]
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = len(unpacker.decompress(packed, length * 2 + 4096))
+    except zlib.error:
+        raise ValueError("a damaged PNG file (its picture data cannot be unpacked)") from None
+    if not unpacker.eof or (unpacked != length and not (interlaced and unpacked >= length)):
+        raise ValueError("a damaged PNG file (its picture data is not as long as its header says)")
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

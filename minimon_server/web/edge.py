@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +23,7 @@ from uvicorn.server import ServerState
 
 from minimon_server.errors import BadRequest, HeadersTooLarge, MinimonError, PayloadTooLarge, RequestTimeout, Text
 from minimon_server.logs import Lines
+from minimon_server.web.observe import logged_path
 from minimon_server.web.problems import problem
 from minimon_server.web.wire import GatheringTransport
 
@@ -35,7 +37,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x20\x7f-\xff\\]|%[01][0-9A-Fa-f]|%7[Ff]")
 
 
 class Phase(Enum):
-    """What the connection is in the middle of; only the first two may last as long as the client likes: not at all."""
+    """What the connection is in the middle of: a head or a body, which have deadlines, or neither."""
 
     HEAD = 1
     BODY = 2
@@ -77,7 +79,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        self._body_left = 0
+        self._began_here = False
+        self._body_left = self._body_here = 0
         self._refused = False
 
     # the connection
@@ -123,6 +126,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._refused:
             return
+        self._began_here, self._body_here = False, 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -133,7 +137,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._refuse(cause if isinstance(cause, MinimonError) else BadRequest())
             return
         if self._phase is Phase.HEAD:
-            self._head_bytes += len(data)
+            self._head_bytes += self._of_this_head(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(HeadersTooLarge())
                 return
@@ -146,6 +150,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._phase = Phase.HEAD
         self._head_bytes = 0
+        self._began_here = True
 
     def on_headers_complete(self) -> None:
         """Check a whole head, and hand the request on."""
@@ -174,6 +179,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of a body, as long as it fits."""
         self._body_left -= len(body)
+        self._body_here += len(body)
         if self._body_left < 0:
             raise PayloadTooLarge(limit=self._limits.body_bytes(self.parser.get_method(), self.url))
         super().on_body(body)
@@ -182,6 +188,12 @@ class EdgeProtocol(HttpToolsProtocol):
         """Note that the request is whole: from here on the time is ours."""
         self._phase = Phase.QUIET
         super().on_message_complete()
+
+    def _of_this_head(self, data: bytes) -> int:
+        """Return how much of what came last belongs to the unfinished head: not what ended before it began."""
+        if not self._began_here:
+            return len(data)
+        return max(0, len(data) - (data.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else 0) - self._body_here)
 
     # refusals
 
@@ -209,16 +221,24 @@ class EdgeProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _last_answer(self, error: MinimonError) -> bytes:
-        scope: Scope = {"headers": self.headers or []}
+        scope: Scope = {"headers": self.headers or [], "minimon.request_id": self._refusal}
         answer = problem(error, scope)
         pieces = [STATUS_LINE[error.status]]
-        for name, value in (*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")):
+        ours = ((b"x-request-id", self._refusal.encode("ascii")), (b"connection", b"close"))
+        for name, value in (*self.server_state.default_headers, *answer.raw_headers, *ours):
             pieces += [name, b": ", value, b"\r\n"]
         return b"".join([*pieces, b"\r\n", bytes(answer.body)])
 
     def _tell(self, status: int, reason: str) -> None:
-        client = self.client[0] if self.client else None
-        self._lines.tell("warning", "refused at the edge", {"status": status, "reason": reason, "client": client})
+        self._refusal = secrets.token_hex(8)
+        fields = {"id": self._refusal, "status": status, "reason": reason}
+        fields["client"] = self.client[0] if self.client else None
+        if self._phase is Phase.BODY:  # a whole head was read: who asked for what is known
+            fields["method"], fields["path"] = (
+                self.parser.get_method().decode("ascii"),
+                logged_path(cast("Scope", self.scope)),
+            )
+        self._lines.tell("warning", "refused at the edge", fields)
 
     # time
 

@@ -5,6 +5,9 @@ to millions of domains", 2017): the last minute's count, weighted by the part of
 this minute's. The table is set-associative, as a processor's cache is: an address may stand in one of eight slots;
 when all are taken, the one that has asked least gives way, so that a flood of addresses cannot free the one that
 asks too often.
+
+It is an estimate. Nobody gets more than the limit within one minute of the table's clock; but bursts on both sides of a
+turn of the minute may come near twice the limit within sixty seconds.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class RateTable:
         key = int.from_bytes(blake2b(who, digest_size=8, key=self._secret).digest(), "little") | 1
         slot = self._slot(key, window)
         previous, current = self._counts(slot, window) if self._cells[slot] == key else (0, 0)
-        if previous * (1 - fraction) + current + 1 > limit:
+        if int(previous * (1 - fraction)) + current >= limit:
             return _seconds_to_wait(previous, current, fraction, limit)
         self._cells[slot] = key
         self._cells[slot + 1] = window << 2 * COUNT_BITS | previous << COUNT_BITS | current + 1
@@ -86,10 +89,9 @@ class RateTable:
 
 def _seconds_to_wait(previous: int, current: int, fraction: float, limit: int) -> float:
     """Return after how many seconds the estimate leaves room for one more, if nothing else comes until then."""
-    room = limit - 1
-    if current <= room:
-        return max(1.0, (1 - (room - current) / previous - fraction) * MINUTE)
-    return max(1.0, (1 - fraction + 1 - room / current) * MINUTE)
+    if current < limit:
+        return max(1.0, (1 - (limit - current) / previous - fraction) * MINUTE)
+    return max(1.0, (1 - fraction + max(0.0, 1 - limit / current)) * MINUTE)
 
 
 def address_key(host: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -74,8 +73,3 @@ def weighted(field: bytes) -> Iterable[tuple[str, float]]:
             quality = float(match[1]) if match else (0.0 if "q=" in parameters else 1.0)
         if value.strip():
             yield value.strip(), quality
-
-
-def phrase(status: int) -> str:
-    """Return the standard phrase of a status code."""
-    return HTTPStatus(status).phrase

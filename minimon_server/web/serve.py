@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import resource
 import signal
 import socket
 import ssl
@@ -74,6 +76,16 @@ class Listener(uvicorn.Server):
         self.started = True
         self.up.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End as uvicorn does, and after the grace let nobody hold the end up who does not read."""
+        await super().shutdown(sockets)
+        self.abort()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
 
 def bind(binding: Binding) -> list[socket.socket]:
     """Return listening sockets for every address of the host; raise `StartupError` naming the setting."""
@@ -87,10 +99,20 @@ def bind(binding: Binding) -> list[socket.socket]:
         for listening in bound:
             listening.close()
         where = f"{binding.host} port {binding.port}"
-        raise StartupError(
-            [f"cannot listen on {where}: {error.strerror}; {binding.setting} chooses another port"], exit_status=1
-        ) from error
+        wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        way_out = "MINIMON_HOST names the address" if wrong_host else f"{binding.setting} chooses another port"
+        raise StartupError([f"cannot listen on {where}: {error.strerror}; {way_out}"], exit_status=1) from error
     return bound
+
+
+def allow_files(wanted: int, log: Logger) -> None:
+    """Raise this process's limit of open files towards `wanted`, a connection being one; say so when it stays short."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            log.warning("fewer files may be open than MINIMON_MAX_CONNECTIONS allows", files=soft, wanted=wanted)
 
 
 def run(main: Coroutine[Any, Any, None], log: Logger) -> None:
@@ -191,6 +213,7 @@ def _first_signal(listeners: Sequence[Listener]) -> Generator[asyncio.Future[Non
         else:
             for listener in listeners:
                 listener.force_exit = True
+                listener.abort()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)

@@ -36,6 +36,14 @@ def pair_is_missing(certificate: Path, key: Path) -> bool:
     return bool(missing)
 
 
+def check_that_a_pair_can_be_made(*paths: Path) -> None:
+    """Raise `StartupError` when a folder that the files would go to cannot be written."""
+    for path in paths:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise StartupError([f"cannot write {path}: {folder} is not a folder that this user may write to"])
+
+
 def names_of_this_machine(settings: Settings) -> list[str]:
     """Return the names and addresses under which clients may call this server."""
     names = ["localhost", socket.gethostname(), "127.0.0.1", "::1"]
@@ -81,7 +89,7 @@ def make_pair(certificate: Path, key: Path, names: Iterable[str], now: datetime)
         _write(key, secret, 0o600)
         _write(certificate, built.public_bytes(encoding), 0o644)
     except OSError as error:
-        raise StartupError([f"cannot write {error.filename or certificate}: {error.strerror}"]) from error
+        raise StartupError([f"cannot write {certificate} and {key}: {error.strerror}"]) from error
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:

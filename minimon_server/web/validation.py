@@ -33,6 +33,7 @@ _MESSAGES: Final[dict[str, Text]] = {
     "enum": Text("doit être l'un de : {choices}", "must be one of: {choices}"),
     "literal_error": Text("doit être l'un de : {expected}", "must be one of: {expected}"),
     "int_parsing": Text("doit être un nombre entier", "must be a whole number"),
+    "int_parsing_size": Text("trop de chiffres", "has too many digits"),
     "int_type": Text("doit être un nombre entier", "must be a whole number"),
     "greater_than_equal": Text("doit valoir au moins {ge}", "must be at least {ge}"),
     "less_than_equal": Text("doit valoir au plus {le}", "must be at most {le}"),

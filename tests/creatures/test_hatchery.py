@@ -9,11 +9,13 @@ import pytest
 
 from minimon_server.creatures.dice import DICE_BYTES
 from minimon_server.creatures.hatchery import LARGEST_SEED, Hatchery, dice_of_seed, shelf
-from minimon_server.creatures.rarity import DEFAULT_WEIGHTS, RARITIES, Rarity, RarityTable
+from minimon_server.creatures.rarity import RARITIES, Rarity, RarityTable
 from minimon_server.engines.files import Picture
+from minimon_server.settings import Settings
 
+DEFAULT_WEIGHTS = list(Settings.model_fields["rarity_weights"].default)
 PICTURES = tuple(Picture(1, 1, bytes([index])) for index in range(6))
-TABLE = RarityTable(list(DEFAULT_WEIGHTS.values()))
+TABLE = RarityTable(DEFAULT_WEIGHTS)
 HATCHERY = Hatchery(PICTURES, TABLE, "rarity")
 KNOWN_42 = ("mnm_f924449690b0dc0ac34a3e0d", "Sunnaprowl", Rarity.D)
 KNOWN_42_S_PLUS = ("mnm_cabf2e892cb787cce0a8a209", "Nolacrest", Rarity.S_PLUS)

@@ -21,6 +21,7 @@ OFFENSIVE = """
     poop porn prick puke pus pussy queer rape raping rapist retard satan scum semen sex shag shit skank slave slut
     smut snort sod spast spic spook stab stfu suck suicid tard terror thug tit tosser tramp turd twat ugly urin vag
     vomit vulva wank weed wetback whor wog
+    sida coran talib pyromane nympho jihad allah jesus
 """.split()
 # Words that contain a stem and are innocent.
 INNOCENT = ("muffin", "scale", "hush", "flame")

@@ -219,3 +219,37 @@ def test_text_logs_are_text(tmp_path: Path) -> None:
         assert re.fullmatch(
             r"\S+Z info    request id=\w{16} method=GET path=/health status=200 ms=[\d.]+ client=\S+", line
         )
+
+
+def test_a_second_signal_ends_it_whoever_does_not_read(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, MINIMON_RATE_LIMIT_PER_MIN="0", MINIMON_SHUTDOWN_GRACE="3600") as server:
+        with socket.create_connection(("127.0.0.1", server.http_port), timeout=PATIENCE) as line:
+            line.sendall(b"GET /v1/generate HTTP/1.1\r\nHost: x\r\n\r\n" * 60)
+            server.wait_for_log('"path":"/v1/generate"')
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log('"event":"ending"')
+            assert server.end(signal.SIGINT) == 0
+        assert "Traceback" not in server.errors.read_text()
+
+
+def test_starting_without_standard_output_is_no_mistake(tmp_path: Path) -> None:
+    paths = {"MINIMON_TLS_CERT_PATH": "c/cert.pem", "MINIMON_TLS_KEY_PATH": "c/key.pem"}
+    command = f"exec {sys.executable} {HOME / 'gen-server.py'} --check >&- 2>/dev/full"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=clean_environment(paths), timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_check_says_when_the_certificate_could_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("in the way")
+    done = run_to_end("--check", cwd=tmp_path, MINIMON_TLS_CERT_PATH="c/cert.pem", MINIMON_TLS_KEY_PATH="c/key.pem")
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
+
+
+def test_a_host_that_is_not_here_is_told_by_its_own_name(tmp_path: Path) -> None:
+    certificate = {"MINIMON_TLS_CERT_PATH": "cert.pem", "MINIMON_TLS_KEY_PATH": "key.pem"}
+    done = run_to_end(cwd=tmp_path, MINIMON_HOST="192.0.2.77", **certificate)
+    assert done.returncode == 1
+    assert "MINIMON_HOST" in done.stderr

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from pathlib import Path
 
 import pytest
 
 from minimon_server.engines.files import load_pictures, png_size, read_picture
 from minimon_server.errors import StartupError
-from tests.support import small_png, write_pictures
+from tests.support import png_chunk, small_png, write_pictures
 
 PATTERN = "image_{:02d}.png"
 
@@ -74,3 +76,26 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         file.truncate(33 * 2**20)
     with pytest.raises(ValueError, match="32 MiB"):
         read_picture(path)
+
+
+def test_a_picture_whose_pixels_are_not_there_is_refused() -> None:
+    png = small_png(1)
+    header, after = png[:33], png[33:]
+    empty = header + png_chunk(b"IDAT", b"garbage") + png_chunk(b"IEND", b"")
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        png_size(empty)
+    short = header + png_chunk(b"IDAT", zlib.compress(b"\0" * 7)) + png_chunk(b"IEND", b"")
+    with pytest.raises(ValueError, match="not as long"):
+        png_size(short)
+    bomb = header + png_chunk(b"IDAT", zlib.compress(b"\0" * 10_000_000)) + png_chunk(b"IEND", b"")
+    with pytest.raises(ValueError, match="not as long"):
+        png_size(bomb)
+    odd = png[:8] + png_chunk(b"IHDR", png[16:24] + bytes([99, 77, 0, 0, 0])) + after
+    with pytest.raises(ValueError, match="unknown kind"):
+        png_size(odd)
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "one.png")
+    with pytest.raises(ValueError, match="not a file"):
+        read_picture(tmp_path / "one.png")
