@@ -30,9 +30,10 @@ try:
     from minimon_server.logs import Lines, Logger, LogSink, adopt_standard_library
     from minimon_server.settings import Settings
     from minimon_server.terminal import banner, parse, say, warnings_about
-    from minimon_server.web import serve, tls
+    from minimon_server.web import metrics, serve, tls
     from minimon_server.web.app import make_app
     from minimon_server.web.edge import Limits
+    from minimon_server.web.readiness import Check, Readiness
     from minimon_server.web.serve import Binding
 except ModuleNotFoundError as error:
     if (error.name or "").startswith(("minimon_server", "gen_server")):
@@ -56,11 +57,13 @@ class Server:
     names: NameSource
     log: Logger
     sink: LogSink
+    readiness: Readiness
 
 
 def build(settings: Settings, environ: Mapping[str, str]) -> Server:
     """Make every part that the settings ask for; raise `StartupError` when one cannot be made."""
     hatchery = make_hatchery(settings)
+    readiness = make_readiness(settings, hatchery)
     sink = LogSink(os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno())
     lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     log = lines.logger()
@@ -75,12 +78,15 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
         try:
             yield
         finally:
+            readiness.end()
             await names.close()
         log.info("end")
         sink.flush()
 
-    app = make_app(settings, hatchery, lines, lifespan=lifespan, names=names)
-    return Server(settings, app, lines, names, log, sink)
+    app = make_app(
+        settings, hatchery, lines, lifespan=lifespan, names=names, ready=readiness, sources=[metrics.log(sink)]
+    )
+    return Server(settings, app, lines, names, log, sink, readiness)
 
 
 def make_hatchery(settings: Settings) -> Hatchery:
@@ -107,6 +113,13 @@ def make_names(settings: Settings, log: Logger) -> NameSource:
         settings.name_language,
     )
     return RemoteNames(model, log, log_content=settings.log_remote_content, clock=time.monotonic)
+
+
+def make_readiness(settings: Settings, hatchery: Hatchery) -> Readiness:
+    """Return what `/ready` asks; pictures and local names are whole from the start, or there is no start."""
+    pictures = Check({"backend": settings.generation_backend, "count": len(hatchery.pictures)})
+    names = Check({"backend": settings.name_backend})
+    return Readiness({"pictures": lambda: pictures, "names": lambda: names})
 
 
 def bindings(settings: Settings) -> list[Binding]:
@@ -139,6 +152,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
             say(banner(settings))
 
         def ending() -> None:
+            server.readiness.end()
             log.info("ending", grace_seconds=settings.shutdown_grace)
             server.names.stop()
 

@@ -46,6 +46,7 @@ class LogSink:
         self._lines: deque[bytes] = deque()
         self._pending = 0
         self._lost = 0
+        self.lost_lines = 0  # since the start, told or not
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -60,6 +61,7 @@ class LogSink:
         with self._lock:
             if self._unread or self._pending > PENDING_BYTES_LIMIT:
                 self._lost += 1
+                self.lost_lines += 1
                 return
             self._pending += len(line)
             self._lines.append(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
@@ -24,11 +24,11 @@ from minimon_server.errors import MethodNotAllowed, MinimonError, NotFound
 from minimon_server.logs import Lines
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
+from minimon_server.web import generate, health, metrics, pages, readiness
 from minimon_server.web.gate import Access, Cost, Face, Gate
-from minimon_server.web.generate import Generate
-from minimon_server.web.health import Health
 from minimon_server.web.limits import RateTable
 from minimon_server.web.observe import Observe, TellErrors
+from minimon_server.web.tally import Tally
 
 EXPOSED_HEADERS: Final = (
     "Retry-After",
@@ -48,23 +48,32 @@ def make_app(
     lifespan: Lifespan[Starlette] | None = None,
     dice: Dice | None = None,
     names: NameSource | None = None,
+    ready: readiness.Readiness | None = None,
+    sources: Sequence[metrics.Source] = (),
 ) -> Starlette:
-    """Return the whole application around parts that are ready to work; without `names` they are local."""
-    clock = Clock()
+    """Return the whole application; without `names` they are local, `sources` are what else `/metrics` tells."""
+    clock, tally = Clock(), Tally()
+    ready = ready or readiness.Readiness({})
+    hatch = generate.Generate(hatchery, names or LocalNames(), settings, clock, dice or Dice(), tally)
+    told = metrics.Metrics([metrics.counted(tally), metrics.state(ready), *sources])
     routes = [
+        Face("/v1/generate", hatch, access=Access.PLAY, cost=Cost.CREATE, guide=generate.GUIDE),
         Face(
-            "/v1/generate",
-            Generate(hatchery, names or LocalNames(), settings, clock, dice or Dice()),
-            access=Access.PLAY,
-            cost=Cost.CREATE,
+            "/health",
+            health.Health(settings, clock).answer,
+            access=Access.OPEN,
+            cost=Cost.FREE,
+            guide=health.GUIDE,
         ),
-        Face("/health", Health(settings, clock).answer, access=Access.OPEN, cost=Cost.FREE),
+        Face("/ready", ready.answer, guide=readiness.GUIDE),
+        Face("/metrics", told.answer, guide=metrics.GUIDE),
     ]
-    observe = Middleware(Observe, lines=lines, new_id=request_ids(), log_bodies=settings.log_request_body)
+    routes += pages.faces(routes, settings)
+    observe = Middleware(Observe, lines=lines, tally=tally, new_id=request_ids(), log_bodies=settings.log_request_body)
     gate = Middleware(Gate, settings=settings, routes=routes, table=RateTable())
     app = App(
         routes=routes,
-        middleware=[*_proxies(settings), observe, *_cors(settings), Middleware(TellErrors), gate],
+        middleware=[*_proxies(settings), observe, *_cors(settings), Middleware(TellErrors, tally=tally), gate],
         exception_handlers={HTTPException: _raise_as_ours},
         lifespan=lifespan,
     )

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from minimon_server.errors import Forbidden, RateLimited, Text, Unauthorized
 from minimon_server.settings import Settings
+from minimon_server.web.guide import Guide
 from minimon_server.web.limits import RateTable, address_key
 from minimon_server.web.problems import header
 
@@ -48,10 +49,12 @@ class Face(Route):
         method: str = "GET",
         access: Access = Access.FULL,
         cost: Cost | None = None,
+        guide: Guide | None = None,
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
         self.access = access
         self.cost = cost or _usual_cost(method)
+        self.guide = guide
 
 
 class Gate:
@@ -80,6 +83,8 @@ class Gate:
         method, path = scope["method"], scope["path"]
         plain = self._plain.get((method, path))
         face = plain or self._patterned(method, path)
+        if face:
+            scope["minimon.route"] = face.path  # what the request is counted under
         self._check_allowance(scope, face.cost if face else _usual_cost(method))
         self._check_token(scope, face.access if face else Access.FULL)
         await (plain.app if plain else self._app)(scope, receive, send)
@@ -91,9 +96,9 @@ class Gate:
         return None
 
     def _check_allowance(self, scope: Scope, cost: Cost) -> None:
-        if not self._limit or cost is Cost.FREE:
+        limit = allowance(cost, self._limit)
+        if not limit:
             return
-        limit = self._limit if cost is Cost.CREATE else self._limit * READS_PER_CREATION
         client = scope.get("client")
         who = address_key(client[0]) if client else b"local"
         if wait := self._table.take(cost.name[:1].encode() + who, limit):
@@ -123,6 +128,13 @@ class Gate:
                 ),
                 headers={"WWW-Authenticate": 'Bearer realm="minimon", error="insufficient_scope"'},
             )
+
+
+def allowance(cost: Cost, creations: int) -> int:
+    """Return how many requests of this cost an address has a minute, if it has so many creations; 0: no limit."""
+    if cost is Cost.CREATE:
+        return creations
+    return creations * READS_PER_CREATION if cost is Cost.READ else 0
 
 
 def _usual_cost(method: str) -> Cost:

@@ -12,12 +12,14 @@ from starlette.types import Receive, Scope, Send
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.hatchery import Creature, Hatchery, dice_of_seed
 from minimon_server.creatures.naming import NameSource
-from minimon_server.errors import GenerationFailed
+from minimon_server.errors import GenerationFailed, Text
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
+from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.observe import note
 from minimon_server.web.problems import header, weighted
-from minimon_server.web.schemas import GenerateQuery
+from minimon_server.web.schemas import CreatureAnswer, GenerateQuery
+from minimon_server.web.tally import Tally
 from minimon_server.web.validation import read_query
 
 Headers = list[tuple[bytes, bytes]]
@@ -29,11 +31,40 @@ _JSON_HEADERS: Final[Headers] = [(b"content-type", b"application/json"), (b"cach
 _PNG_HEADERS: Final[Headers] = [(b"content-type", b"image/png"), (b"cache-control", b"no-store")]
 _BARE: Final = GenerateQuery()
 
+GUIDE: Final = Guide(
+    summary=Text("Un Minimon entier, nouveau à chaque fois.", "A whole Minimon, a new one each time."),
+    detail=Text(
+        "Image, nom et rareté. JSON, ou l'image seule pour qui la préfère par `Accept: image/png`.",
+        "Picture, name and rarity. JSON, or the bare picture for whoever prefers it by `Accept: image/png`.",
+    ),
+    query=GenerateQuery,
+    answers=(
+        Answer(
+            Text("La créature.", "The creature."),
+            {"application/json": CreatureAnswer, "image/png": "bytes"},
+            headers={
+                "X-Minimon-Id": Text("Avec l'image seule : son id.", "With the bare picture: its id."),
+                "X-Minimon-Name": Text("Avec l'image seule : son nom.", "With the bare picture: its name."),
+                "X-Minimon-Rarity": Text("Avec l'image seule : sa rareté.", "With the bare picture: its rarity."),
+                "X-Minimon-Generated-At": Text("Avec l'image seule : l'heure.", "With the bare picture: the time."),
+            },
+        ),
+    ),
+    errors=(GenerationFailed,),
+    samples=(
+        "-k {token}{base}/v1/generate",
+        "-k {token}-H 'Accept: image/png' {base}/v1/generate -o creature.png",
+        "-k {token}'{base}/v1/generate?rarity=S%2B&seed=42'",
+    ),
+)
+
 
 class Generate:
     """The endpoint, as a plain ASGI application: it is the one route whose every microsecond counts."""
 
-    def __init__(self, hatchery: Hatchery, names: NameSource, settings: Settings, clock: Clock, dice: Dice) -> None:
+    def __init__(
+        self, hatchery: Hatchery, names: NameSource, settings: Settings, clock: Clock, dice: Dice, tally: Tally
+    ) -> None:
         self._hatchery = hatchery
         self._names = names
         self._at_once = names.at_once
@@ -41,6 +72,7 @@ class Generate:
         self._heads = {picture: _OPENING + base64.b64encode(picture.png) + _CLOSING for picture in hatchery.pictures}
         self._clock = clock
         self._dice = dice
+        self._born = tally.creatures
         self._log_base64 = settings.log_image_b64
         self._log_bytes = settings.log_sample_image_bytes
 
@@ -51,6 +83,7 @@ class Generate:
         # A seed is a creature for ever, and no language model promises to repeat itself.
         if not self._at_once and query.seed is None:
             creature = await self._renamed(scope, creature)
+        self._born[creature.rarity] += 1
         self._note(scope, creature)
         if wants_png(header(scope, b"accept")):
             await self._send_png(creature, send)

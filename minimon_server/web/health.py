@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from minimon_server.errors import Text
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
+from minimon_server.web.guide import Answer, Guide
+from minimon_server.web.schemas import HealthAnswer
+
+GUIDE: Final = Guide(
+    summary=Text("Vivant veut dire qu'il répond.", "Alive means it answers."),
+    answers=(Answer(Text("Il répond.", "It answers."), {"application/json": HealthAnswer}),),
+    samples=("-k {base}/health",),
+)
 
 
 class Health:

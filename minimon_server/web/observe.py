@@ -1,4 +1,4 @@
-"""The outermost layer: an id and one log line for each request, and the errors told. Decides nothing about either."""
+"""The outermost layer: an id, one log line and one count for each request, errors told. Decides nothing about them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from minimon_server.errors import MinimonError
 from minimon_server.logs import Lines
 from minimon_server.web.problems import problem
+from minimon_server.web.tally import Tally
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~+/=-]{1,64}")
 LOGGED_BODY_BYTES: Final = 4096
@@ -24,8 +25,9 @@ SAFE_IN_PATH: Final = "!$&'()*+,;=:@/%~-._"
 class TellErrors:
     """ASGI middleware: whatever is raised below becomes an answer, and its cause part of the request's log line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, tally: Tally) -> None:
         self._app = app
+        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -37,6 +39,7 @@ class TellErrors:
             told = error if isinstance(error, MinimonError) else MinimonError()
             if told.status >= 500:
                 note(scope, exception=error.__cause__ or error)
+            self._tally.errors[told.code] += 1
             await problem(told, scope)(scope, receive, send)
 
 
@@ -53,12 +56,14 @@ class Observe:
         app: ASGIApp,
         *,
         lines: Lines,
+        tally: Tally,
         new_id: Callable[[], str],
         log_bodies: bool,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
         self._lines = lines
+        self._tally = tally
         self._new_id = new_id
         self._log_bodies = log_bodies
         self._clock = clock
@@ -99,6 +104,7 @@ class Observe:
         client = scope.get("client")
         notes: dict[str, Any] = scope["minimon.notes"]
         status: int | None = scope.get("minimon.status")  # None: the client went away before there was an answer
+        self._tally.request(scope, status, seconds)
         fields = {
             "id": request_id,
             "method": scope["method"],

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from minimon_server.creatures.hatchery import LARGEST_SEED
 from minimon_server.creatures.rarity import Rarity
+
+
+def _said(fr: str, en: str) -> dict[str, Any]:
+    """Describe a field in both languages; `openapi` shows the one that is asked for."""
+    return {"description": en, "json_schema_extra": {"x-fr": fr}}
 
 
 def _rarity_as_typed(value: object) -> object:
@@ -25,7 +30,8 @@ def _plain_digits(value: object) -> object:
     return value
 
 
-Seed = Annotated[int, BeforeValidator(_plain_digits), Field(ge=0, le=LARGEST_SEED)]
+# The limits stand next to the number: behind a validator, pydantic could not tell them to the OpenAPI document.
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), BeforeValidator(_plain_digits)]
 
 
 class GenerateQuery(BaseModel):
@@ -34,30 +40,91 @@ class GenerateQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rarity: Annotated[Rarity | None, BeforeValidator(_rarity_as_typed)] = Field(
-        None, description="The rarity to get, instead of one drawn by weight."
+        None,
+        **_said("La rareté voulue, au lieu d'une tirée au sort.", "The rarity to get, instead of one drawn by weight."),
     )
-    seed: Seed | None = Field(None, description="The same seed (and rarity) gives the same creature.")
+    seed: Seed | None = Field(
+        None,
+        **_said(
+            "La même graine (et la même rareté) donne la même créature.",
+            "The same seed (and rarity) gives the same creature.",
+        ),
+    )
 
 
 class CreatureMetadata(BaseModel):
     """Who the creature is."""
 
-    id: str = Field(description="`mnm_` and 24 hexadecimal digits: 96 random bits.", pattern="^mnm_[0-9a-f]{24}$")
-    name: str = Field(description="Letters, with single blanks, hyphens or apostrophes inside; at most 32 characters.")
-    rarity: Rarity
+    id: str = Field(
+        pattern="^mnm_[0-9a-f]{24}$",
+        **_said(
+            "`mnm_` et 24 chiffres hexadécimaux : 96 bits au hasard.",
+            "`mnm_` and 24 hexadecimal digits: 96 random bits.",
+        ),
+    )
+    name: str = Field(
+        **_said(
+            "Des lettres, avec blancs, traits d'union ou apostrophes isolés ; 32 caractères au plus.",
+            "Letters, with single blanks, hyphens or apostrophes inside; at most 32 characters.",
+        )
+    )
+    rarity: Rarity = Field(**_said("De F à S+.", "From F to S+."))
 
 
 class CreatureAnswer(BaseModel):
     """The answer of `GET /v1/generate`."""
 
-    imageBase64: str = Field(description="The PNG file in standard base64 (RFC 4648, section 4).")  # noqa: N815 - wire name
+    imageBase64: str = Field(  # noqa: N815 - wire name
+        **_said("Le fichier PNG en base64 (RFC 4648, section 4).", "The PNG file in base64 (RFC 4648, section 4).")
+    )
     metadata: CreatureMetadata
-    generatedAt: str = Field(description="RFC 3339, UTC, whole seconds.")  # noqa: N815 - wire name
+    generatedAt: str = Field(  # noqa: N815 - wire name
+        **_said("RFC 3339, UTC, en secondes entières.", "RFC 3339, UTC, whole seconds.")
+    )
 
 
 class HealthAnswer(BaseModel):
     """The answer of `GET /health`."""
 
     status: Literal["ok"]
-    time: str
-    backend: Literal["files"]
+    time: str = Field(**_said("RFC 3339, UTC, en secondes entières.", "RFC 3339, UTC, whole seconds."))
+    backend: Literal["files"] = Field(**_said("Qui fait les images.", "Who makes the pictures."))
+
+
+class CheckAnswer(BaseModel):
+    """What one part says of itself; each part adds facts of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ok: bool = Field(**_said("Vrai si la partie fait son travail.", "True while the part does its work."))
+
+
+class ReadyAnswer(BaseModel):
+    """The answer of `GET /ready`."""
+
+    ready: bool = Field(**_said("Vrai avec 200, faux avec 503.", "True with 200, false with 503."))
+    reasons: list[str] = Field(**_said("Pourquoi pas, pour des personnes.", "Why not, for people."))
+    checks: dict[str, CheckAnswer] = Field(**_said("Chaque partie, par son nom.", "Each part, by its name."))
+
+
+class WrongField(BaseModel):
+    """One field of a request that is wrong."""
+
+    field: str = Field(**_said("Son nom, comme le client l'a écrit.", "Its name, as the client wrote it."))
+    message: str = Field(**_said("Ce qu'il peut contenir.", "What it may hold."))
+
+
+class ProblemAnswer(BaseModel):
+    """An error: RFC 9457 problem details."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(**_said("Une phrase pour une personne, dans sa langue.", "A sentence for a person, in theirs."))
+    code: str = Field(
+        pattern="^[A-Z_]+$", **_said("Ne change jamais avec la langue.", "Never changes with the language.")
+    )
+    requestId: str = Field(**_said("Sous quel nom le journal en parle.", "What the log calls it."))  # noqa: N815 - wire name
+    errors: list[WrongField] = Field(
+        default_factory=list, **_said("Chaque champ invalide.", "Every field that is wrong.")
+    )

@@ -45,8 +45,8 @@ def test_every_line_to_copy_works(tmp_path: Path, name: str) -> None:
                 )
                 assert done.returncode == 0, (block, done.stderr)
                 expects_problem = "rarity=Z" in block
-                assert (b"INVALID_REQUEST" in done.stdout) is expects_problem, block
-                assert b"UNAUTHORIZED" not in done.stdout, block
+                assert (b'"code":"INVALID_REQUEST","requestId"' in done.stdout) is expects_problem, block
+                assert b'"code":"UNAUTHORIZED","requestId"' not in done.stdout, block
     for picture in ("creature.png", "splendid.png"):
         assert png_size((tmp_path / "0" / picture).read_bytes()) == (512, 512)
     assert "x-minimon-rarity: S+" in (tmp_path / "0" / "headers.txt").read_text()

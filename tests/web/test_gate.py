@@ -11,7 +11,7 @@ from minimon_server.web.gate import Access, Face
 from tests.support import app_under_test
 
 FULL = {"MINIMON_BEARER_TOKEN": "full", "MINIMON_PLAY_TOKEN": "play"}
-OPEN_PATHS = {"/health"}
+OPEN_PATHS = {"/health", "/docs"}
 
 
 def bearer(token: str) -> dict[bytes, bytes]:

@@ -1,0 +1,67 @@
+"""What an operator relies on, against real processes: the document holds, and an end is seen before it comes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.e2e.running import PATIENCE, RunningServer, clean_environment
+
+
+@pytest.mark.parametrize("token", ["", "mytoken"], ids=["open", "closed"])
+def test_the_server_does_what_its_document_says(tmp_path: Path, token: str) -> None:
+    environ = {"MINIMON_RATE_LIMIT_PER_MIN": "0"} | ({"MINIMON_BEARER_TOKEN": token} if token else {})
+    with RunningServer(tmp_path, **environ) as server:
+        program = "from schemathesis.cli import schemathesis; schemathesis()"
+        command = [sys.executable, "-c", program, "--no-color", "run", f"{server.http}/openapi.json"]
+        options = ["--checks", "all", "--seed", "1", "--max-examples", "25", "--generation-database", "none"]
+        header = ["--header", f"Authorization: Bearer {token}"] if token else []
+        done = subprocess.run(
+            [*command, *options, *header],
+            cwd=tmp_path,
+            env=clean_environment({"NO_PROXY": "*"}),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 4,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "No issues found" in done.stdout
+        assert '"level":"error"' not in server.log.read_text()
+
+
+def test_it_is_not_ready_from_the_first_moment_of_its_end(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, LOG_REQUEST_BODY="1") as server:
+        ready = httpx2.get(f"{server.http}/ready", trust_env=False)
+        assert ready.status_code == 200
+        assert ready.json()["checks"]["pictures"] == {"ok": True, "backend": "files", "count": 6}
+        assert ready.json()["checks"]["names"] == {"ok": True, "backend": "local"}
+        # With bodies logged, an answer waits for the body: this question is asked before the end, answered after.
+        with socket.create_connection(("127.0.0.1", server.http_port), timeout=PATIENCE) as line:
+            line.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nAccept-Language: en\r\nContent-Length: 2\r\n\r\n")
+            assert httpx2.get(f"{server.http}/health", trust_env=False).status_code == 200
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log('"event":"ending"')
+            line.sendall(b"ok")
+            with line.makefile("rb") as stream:
+                head, _, body = stream.read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503")
+        assert json.loads(body)["reasons"] == ["The server is shutting down."]
+        assert server.process.wait(PATIENCE) == 0
+
+
+def test_the_metrics_of_a_process_tell_of_both_listeners(tmp_path: Path) -> None:
+    with RunningServer(tmp_path) as server, server.client() as client:
+        assert client.get("/v1/generate?rarity=S%2B").status_code == 200
+        assert httpx2.get(f"{server.http}/v1/generate?rarity=S%2B", trust_env=False).status_code == 200
+        text = client.get("/metrics").text
+        assert 'minimon_creatures_total{rarity="S+"} 2.0' in text
+        assert "minimon_log_lines_lost_total 0.0" in text
+        assert "process_resident_memory_bytes" in text
