@@ -1,0 +1,116 @@
+"""What is said to an engine and what it answers: plain data with a schema number. Holds no lock, tensor or picture.
+
+So an engine could live in another process, or on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+SCHEMA: Final = 1
+
+Phase = Literal["loading", "drawing", "decoding"]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterUse:
+    """One adapter of a stack (LoRA and its kin), by its id, and its weight."""
+
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrawRequest:
+    """All that decides a job's pictures; every default has been filled in before it is made.
+
+    One picture is drawn for each of `seeds`. `width` and `height` are pixels. `scheduler` and `clip_skip` are None
+    where the model's own are meant.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    seeds: tuple[int, ...]
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    scheduler: str | None = None
+    clip_skip: int | None = None
+    adapters: tuple[AdapterUse, ...] = ()
+    schema: int = SCHEMA
+
+    @property
+    def stack(self) -> str:
+        """What must be loaded to draw this; jobs of one stack follow each other without a load between them."""
+        return "+".join([self.model, *(f"{adapter.name}:{adapter.weight:g}" for adapter in self.adapters)])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a request is: `current` of `total` in its phase; `preview` is a small picture file, now and then."""
+
+    phase: Phase
+    current: int
+    total: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPicture:
+    """One picture as a whole PNG file, and what made it, which also stands inside the file."""
+
+    png: bytes
+    seed: int
+    width: int
+    height: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """All pictures of one request, in the order of its seeds."""
+
+    pictures: tuple[DrawnPicture, ...]
+
+
+class Stopped(Exception):
+    """The request was given up because `report` said so."""
+
+
+class EngineFault(Exception):
+    """The engine could not draw this request; the text is for the client, without paths or secrets.
+
+    `retry` says whether the same request may succeed at another time.
+    """
+
+    def __init__(self, text: str, *, retry: bool = False) -> None:
+        self.text = text
+        self.retry = retry
+        super().__init__(text)
+
+
+# Called on the engine's thread after every step; False: stop within this step.
+Report = Callable[[Progress], bool]
+
+
+class Engine(Protocol):
+    """Who draws. Every method is called on one and the same thread, one call at a time, and may block."""
+
+    @property
+    def loaded(self) -> str | None:
+        """The stack that could draw at once (`DrawRequest.stack`), or None."""
+
+    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+        """Load what the request needs, then draw all its pictures.
+
+        Report `loading` while it loads; `drawing` with `current=0` when all is loaded, before the first denoising step,
+        then after every step, `total` being the steps of all pictures; `decoding` at the end. Raises `Stopped` after
+        `report` answered False, `EngineFault` when this request cannot be drawn.
+        """
+
+    def close(self) -> None:
+        """Give everything back."""
