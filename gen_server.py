@@ -63,7 +63,6 @@ class Server:
 def build(settings: Settings, environ: Mapping[str, str]) -> Server:
     """Make every part that the settings ask for; raise `StartupError` when one cannot be made."""
     hatchery = make_hatchery(settings)
-    readiness = make_readiness(settings, hatchery)
     sink = LogSink(os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno())
     lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     log = lines.logger()
@@ -71,6 +70,7 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
     for line in unknown_variables(environ):
         log.warning("unknown setting", problem=line)
     names = make_names(settings, log)
+    readiness = make_readiness(settings, hatchery, names)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -115,11 +115,18 @@ def make_names(settings: Settings, log: Logger) -> NameSource:
     return RemoteNames(model, log, log_content=settings.log_remote_content, clock=time.monotonic)
 
 
-def make_readiness(settings: Settings, hatchery: Hatchery) -> Readiness:
+def make_readiness(settings: Settings, hatchery: Hatchery, names: NameSource) -> Readiness:
     """Return what `/ready` asks; pictures and local names are whole from the start, or there is no start."""
     pictures = Check({"backend": settings.generation_backend, "count": len(hatchery.pictures)})
-    names = Check({"backend": settings.name_backend})
-    return Readiness({"pictures": lambda: pictures, "names": lambda: names})
+
+    def named() -> Check:
+        # A name server that fails is no trouble: every creature has its local name.
+        if names.breaker is None:
+            return Check({"backend": settings.name_backend})
+        fallen = {reason.value: count for reason, count in names.fall_backs.items() if count}
+        return Check({"backend": settings.name_backend, "breaker": names.breaker.value, "fallBacks": fallen})
+
+    return Readiness({"pictures": lambda: pictures, "names": named})
 
 
 def bindings(settings: Settings) -> list[Binding]:
@@ -156,6 +163,9 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
             log.info("ending", grace_seconds=settings.shutdown_grace)
             server.names.stop()
 
+        loop, loop_choice = serve.event_loop(log)
+        files = serve.allow_files(len(places) * settings.max_connections + 64, log)
+        server.readiness.add("tuning", lambda: Check({"eventLoop": loop_choice, "openFiles": files}))
         watch = tls.reload_on_change(places[0].tls, settings.tls_cert_path, settings.tls_key_path, server.lines)
         serving = serve.serve(
             server.app,
@@ -166,8 +176,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
             ending=ending,
             beside=[watch],
         )
-        serve.allow_files(len(places) * settings.max_connections + 64, log)
-        serve.run(serving, log)
+        serve.run(serving, loop)
     finally:
         server.sink.close()
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
 
 FAILURES_TO_OPEN: Final = 3
 FIRST_PAUSE: Final = 30.0
 LONGEST_PAUSE: Final = 300.0
+
+
+class State(Enum):
+    """What a breaker says to the next call: go, do not, or not until the one trial that is under way has ended."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    TRYING = "trying"
 
 
 class Breaker:
@@ -63,6 +72,13 @@ class Breaker:
         """Report a call that was given up before it could work or fail."""
         if ticket == self._ticket:
             self._trying = False
+
+    @property
+    def state(self) -> State:
+        """What the next call would hear; a pause that is over stays open until somebody tries."""
+        if self._open_until is None:
+            return State.CLOSED
+        return State.TRYING if self._trying else State.OPEN
 
     @property
     def pause(self) -> float:

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
 from typing import Final, Protocol
 
+from minimon_server.creatures.breaker import State
 from minimon_server.creatures.hatchery import Creature
+
+
+class FallBack(Enum):
+    """Why a creature kept its local name though a better one was asked for: few words, for whoever counts."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    STATUS = "status"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    NO_NAME = "no_name"
+    PAUSED = "paused"
+    BUSY = "busy"
+    ENDING = "ending"
+    UNEXPECTED = "unexpected"
 
 
 class NameSource(Protocol):
@@ -17,6 +36,14 @@ class NameSource(Protocol):
     async def name_for(self, creature: Creature) -> str | None:
         """Return a name for this creature, or None when it keeps the local one that its dice gave it."""
 
+    @property
+    def fall_backs(self) -> Mapping[FallBack, int]:
+        """How often a creature kept its local name, by reason; empty for a source that never had another to give."""
+
+    @property
+    def breaker(self) -> State | None:
+        """Whether whoever gives names is asked now; None when nobody is ever asked."""
+
     def stop(self) -> None:
         """Let whoever waits for a name go on with the local one, now and from now on."""
 
@@ -28,6 +55,8 @@ class LocalNames:
     """The names that `names` makes out of the dice: a creature has one as soon as it is hatched."""
 
     at_once: Final = True
+    fall_backs: Final[Mapping[FallBack, int]] = MappingProxyType({})
+    breaker: Final = None
 
     async def name_for(self, creature: Creature) -> str | None:
         """Return None: the name of the dice stands."""

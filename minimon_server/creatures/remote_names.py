@@ -14,9 +14,10 @@ import httpx2
 import orjson
 
 from minimon_server import __version__
-from minimon_server.creatures.breaker import Breaker
+from minimon_server.creatures.breaker import Breaker, State
 from minimon_server.creatures.hatchery import Creature
 from minimon_server.creatures.name_parser import name_in
+from minimon_server.creatures.naming import FallBack
 from minimon_server.logs import Logger
 
 MOST_CALLS: Final = 16
@@ -60,8 +61,9 @@ class Model(NamedTuple):
 class _Unusable(Exception):
     """The server has answered, and not as a name server does; `content` is what it said."""
 
-    def __init__(self, reason: str, content: bytes | str = "") -> None:
+    def __init__(self, kind: FallBack, reason: str, content: bytes | str = "") -> None:
         super().__init__(reason)
+        self.kind = kind
         self.content = content
 
 
@@ -85,6 +87,7 @@ class RemoteNames:
         self._breaker = Breaker(clock)
         self._waiting: set[asyncio.Timeout] = set()
         self._stopped = False
+        self.fall_backs: dict[FallBack, int] = dict.fromkeys(FallBack, 0)
         self._url = model.base_url + "/chat/completions"
         # No redirects, no retries, no proxies or passwords from the environment, no cookies, no compressed answers
         # that could swell. The timeout of each call is ours, around all of it.
@@ -104,16 +107,22 @@ class RemoteNames:
             follow_redirects=False,
         )
 
+    @property
+    def breaker(self) -> State:
+        """Whether the server is asked now."""
+        return self._breaker.state
+
     async def name_for(self, creature: Creature) -> str | None:
         """Return the name that the model gave, or None for one of the reasons that the log tells."""
         if self._stopped:
-            self._keep_local(creature, "the server is ending")
+            self._keep_local(creature, FallBack.ENDING, "the server is ending")
             return None
         if len(self._waiting) >= MOST_CALLS:
-            self._keep_local(creature, f"{MOST_CALLS} calls are under way")
+            self._keep_local(creature, FallBack.BUSY, f"{MOST_CALLS} calls are under way")
             return None
         ticket = self._breaker.admit()
         if ticket is None:  # told when the breaker opened; the request's own line says that the name is local
+            self.fall_backs[FallBack.PAUSED] += 1
             return None
         try:
             async with asyncio.timeout(self._model.timeout) as limit:
@@ -150,11 +159,12 @@ class RemoteNames:
             async for piece in answer.aiter_raw():
                 answered += piece
                 if len(answered) > MOST_ANSWER_BYTES:
-                    raise _Unusable(f"an answer of more than {MOST_ANSWER_BYTES} bytes", bytes(answered))
+                    reason = f"an answer of more than {MOST_ANSWER_BYTES} bytes"
+                    raise _Unusable(FallBack.TOO_LARGE, reason, bytes(answered))
         if answer.status_code != 200:
-            raise _Unusable(f"status {answer.status_code}", bytes(answered))
+            raise _Unusable(FallBack.STATUS, f"status {answer.status_code}", bytes(answered))
         if answer.headers.get("content-encoding", "identity") != "identity":
-            raise _Unusable("a compressed answer, which was not asked for")
+            raise _Unusable(FallBack.UNREADABLE, "a compressed answer, which was not asked for")
         return _message(bytes(answered))
 
     def _demand(self, creature: Creature) -> bytes:
@@ -176,31 +186,34 @@ class RemoteNames:
     def _read(self, creature: Creature, content: str) -> str | None:
         name = name_in(content)
         if name is None:
-            self._keep_local(creature, "no name in the answer that may be shown", content)
+            self._keep_local(creature, FallBack.NO_NAME, "no name in the answer that may be shown", content)
         elif self._log_content:
             self._log.info("remote name", creature=creature.id, content=_capped(content))
         return name
 
     def _after_failure(self, ticket: int, creature: Creature, error: Exception) -> None:
         if self._stopped:
-            self._keep_local(creature, "the server is ending")
+            self._keep_local(creature, FallBack.ENDING, "the server is ending")
             return
         content: bytes | str = str(error)
         unexpected: dict[str, Any] = {}
         if isinstance(error, _Unusable):
-            reason, content = str(error), error.content
+            kind, reason, content = error.kind, str(error), error.content
         elif isinstance(error, TimeoutError):
-            reason = f"no whole answer within {self._model.timeout:g} s"
+            kind, reason = FallBack.TIMEOUT, f"no whole answer within {self._model.timeout:g} s"
         elif isinstance(error, httpx2.HTTPError | OSError):
             # The text of these may quote what the server sent: only their kind is always told.
-            reason = f"the connection failed: {type(error).__name__}"
+            kind, reason = FallBack.CONNECTION, f"the connection failed: {type(error).__name__}"
         else:
-            reason, unexpected = "unexpected", {"exception": error}
-        self._keep_local(creature, reason, content, **unexpected)
+            kind, reason, unexpected = FallBack.UNEXPECTED, "unexpected", {"exception": error}
+        self._keep_local(creature, kind, reason, content, **unexpected)
         if self._breaker.failed(ticket):
             self._log.warning("remote names pause", seconds=self._breaker.pause, reason=reason)
 
-    def _keep_local(self, creature: Creature, reason: str, content: bytes | str = "", **more: object) -> None:
+    def _keep_local(
+        self, creature: Creature, kind: FallBack, reason: str, content: bytes | str = "", **more: object
+    ) -> None:
+        self.fall_backs[kind] += 1
         if content and self._log_content:
             more["content"] = _capped(content)
         self._log.warning("local name instead of a remote one", creature=creature.id, reason=reason, **more)
@@ -211,9 +224,9 @@ def _message(answered: bytes) -> str:
     try:
         content = orjson.loads(answered)["choices"][0]["message"]["content"]
     except (orjson.JSONDecodeError, LookupError, TypeError):
-        raise _Unusable("not an answer of /chat/completions", answered) from None
+        raise _Unusable(FallBack.UNREADABLE, "not an answer of /chat/completions", answered) from None
     if not isinstance(content, str):
-        raise _Unusable("an answer without a text", answered)
+        raise _Unusable(FallBack.UNREADABLE, "an answer without a text", answered)
     return content
 
 

@@ -54,8 +54,9 @@ def make_app(
     """Return the whole application; without `names` they are local, `sources` are what else `/metrics` tells."""
     clock, tally = Clock(), Tally()
     ready = ready or readiness.Readiness({})
-    hatch = generate.Generate(hatchery, names or LocalNames(), settings, clock, dice or Dice(), tally)
-    told = metrics.Metrics([metrics.counted(tally), metrics.state(ready), *sources])
+    names = names or LocalNames()
+    hatch = generate.Generate(hatchery, names, settings, clock, dice or Dice(), tally)
+    told = metrics.Metrics([metrics.counted(tally), metrics.named(tally, names), metrics.state(ready), *sources])
     routes = [
         Face("/v1/generate", hatch, access=Access.PLAY, cost=Cost.CREATE, guide=generate.GUIDE),
         Face(

@@ -72,7 +72,7 @@ class Generate:
         self._heads = {picture: _OPENING + base64.b64encode(picture.png) + _CLOSING for picture in hatchery.pictures}
         self._clock = clock
         self._dice = dice
-        self._born = tally.creatures
+        self._tally, self._born = tally, tally.creatures
         self._log_base64 = settings.log_image_b64
         self._log_bytes = settings.log_sample_image_bytes
 
@@ -100,7 +100,10 @@ class Generate:
     async def _renamed(self, scope: Scope, creature: Creature) -> Creature:
         name = await self._names.name_for(creature)
         note(scope, name_from="local" if name is None else "remote")
-        return creature if name is None else creature._replace(name=name)
+        if name is None:
+            return creature
+        self._tally.remote_names += 1
+        return creature._replace(name=name)
 
     async def _send_json(self, creature: Creature, send: Send) -> None:
         # The head goes out as it lies there, without a copy: `wire` lets both pieces leave together.

@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from minimon_server import __version__
+from minimon_server.creatures.breaker import State
+from minimon_server.creatures.naming import NameSource
 from minimon_server.errors import Text
 from minimon_server.logs import LogSink
 from minimon_server.web.guide import Answer, Guide
@@ -30,11 +32,11 @@ GUIDE: Final = Guide(
     summary=Text("Les compteurs, pour Prometheus.", "The counters, for Prometheus."),
     detail=Text(
         "Requêtes par route, méthode et classe de statut ; durées par route ; erreurs par code, dont les refus de "
-        "limite et de jeton ; créatures par rareté ; lignes de journal perdues ; mémoire et âge du processus. "
-        "OpenMetrics pour qui le demande par `Accept`.",
+        "limite et de jeton ; créatures par rareté ; noms par source, et pourquoi un nom distant a manqué ; "
+        "lignes de journal perdues ; mémoire et âge du processus. OpenMetrics pour qui le demande par `Accept`.",
         "Requests by route, method and class of status; durations by route; errors by code, refusals of limit and "
-        "token among them; creatures by rarity; log lines lost; memory and age of the process. OpenMetrics for "
-        "whoever asks for it by `Accept`.",
+        "token among them; creatures by rarity; names by source, and why a remote one was missing; log "
+        "lines lost; memory and age of the process. OpenMetrics for whoever asks for it by `Accept`.",
     ),
     answers=(
         Answer(Text("Les compteurs.", "The counters."), {"text/plain": "text", "application/openmetrics-text": "text"}),
@@ -83,6 +85,31 @@ def counted(tally: Tally) -> Source:
         for rarity, count in tally.creatures.items():
             creatures.add_metric([rarity], count)
         yield creatures
+
+    return families
+
+
+def named(tally: Tally, names: NameSource) -> Source:
+    """Return the source that tells who named the creatures, and why it was not who should have."""
+
+    def families() -> Iterator[Family]:
+        given = CounterMetricFamily("minimon_names", "Creatures made, by who named them.", labels=["source"])
+        given.add_metric(["local"], sum(tally.creatures.values()) - tally.remote_names)
+        given.add_metric(["remote"], tally.remote_names)
+        yield given
+        kept = CounterMetricFamily(
+            "minimon_name_fall_backs", "Local names in place of remote ones, by reason.", labels=["reason"]
+        )
+        for reason, count in names.fall_backs.items():
+            kept.add_metric([reason.value], count)
+        yield kept
+        if names.breaker is not None:
+            breaker = GaugeMetricFamily(
+                "minimon_name_breaker", "1 for the state of the breaker before the name server.", labels=["state"]
+            )
+            for one in State:
+                breaker.add_metric([one.value], int(one is names.breaker))
+            yield breaker
 
     return families
 

@@ -12,15 +12,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from minimon_server import __version__
-from minimon_server.errors import Text
+from minimon_server.errors import Language, Text
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.problems import header, spoken_language
 from minimon_server.web.schemas import ReadyAnswer
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A fact that the server chose by itself, and why it is this one."""
+
+    chosen: object
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """What one part says of itself: facts for the operator, and its trouble if it has one."""
+    """What one part says of itself: facts and choices for the operator, and its trouble if it has one."""
 
     facts: Mapping[str, object] = field(default_factory=dict)
     trouble: Text | None = None
@@ -31,8 +39,10 @@ _ENDING: Final = Text("Le serveur s'arrête.", "The server is shutting down.")
 GUIDE: Final = Guide(
     summary=Text("Prêt à servir, ou pourquoi pas.", "Ready to serve, or why not."),
     detail=Text(
-        "503 dès le premier instant de l'arrêt : un répartiteur cesse d'envoyer, ce qui est accepté est encore servi.",
-        "503 from the first moment of a shutdown: a balancer stops sending, what was accepted is still answered.",
+        "503 dès le premier instant de l'arrêt : un répartiteur cesse d'envoyer, ce qui est accepté est encore servi. "
+        "`checks` donne les faits de chaque partie, et la raison de ce que le serveur a choisi lui-même.",
+        "503 from the first moment of a shutdown: a balancer stops sending, what was accepted is still answered. "
+        "`checks` gives the facts of each part, and the reason of what the server chose by itself.",
     ),
     answers=(
         Answer(Text("Prêt.", "Ready."), {"application/json": ReadyAnswer}),
@@ -60,6 +70,10 @@ class Readiness:
         self._began = clock()
         self._ending = False
 
+    def add(self, name: str, check: Callable[[], Check]) -> None:
+        """Ask one more part, which is made later than the others."""
+        self._checks[name] = check
+
     def end(self) -> None:
         """Be ready no more."""
         self._ending = True
@@ -77,7 +91,7 @@ class Readiness:
         body: dict[str, Any] = {
             "ready": not reasons,
             "reasons": reasons,
-            "checks": {name: {"ok": check.trouble is None, **check.facts} for name, check in checks.items()},
+            "checks": {name: _told(check, language) for name, check in checks.items()},
         }
         headers = {"Cache-Control": "no-store", "Content-Language": language, "Vary": "Accept-Language"}
         return Response(orjson.dumps(body), 503 if reasons else 200, headers, "application/json")
@@ -85,3 +99,11 @@ class Readiness:
     def _process(self) -> Check:
         facts = {"version": __version__, "uptimeSeconds": int(self._clock() - self._began)}
         return Check(facts, _ENDING if self._ending else None)
+
+
+def _told(check: Check, language: Language) -> dict[str, object]:
+    facts = {
+        name: {"chosen": fact.chosen, "reason": fact.reason.spoken(language)} if isinstance(fact, Choice) else fact
+        for name, fact in check.facts.items()
+    }
+    return {"ok": check.trouble is None, **facts}

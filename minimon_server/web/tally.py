@@ -37,6 +37,7 @@ class Tally:
     def __init__(self) -> None:
         self.series: dict[tuple[str, str, int | None], Series] = {}
         self.creatures: dict[str, int] = dict.fromkeys(RARITIES, 0)
+        self.remote_names = 0  # all other creatures have local ones
         self.errors = Counter(dict.fromkeys(sorted(_codes(MinimonError)), 0))
 
     def request(self, scope: Scope, status: int | None, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minimon_server.creatures.breaker import Breaker
+from minimon_server.creatures.breaker import Breaker, State
 
 
 class Hand:
@@ -53,11 +53,14 @@ def test_a_success_between_failures_keeps_it_closed() -> None:
 def test_half_open_it_admits_one_trial_at_a_time() -> None:
     hand = Hand()
     breaker = opened(hand)
+    told = [breaker.state]
     hand.at += 30
     trial = breaker.admit()
     assert trial is not None
+    told.append(breaker.state)
     assert breaker.admit() is None
     assert breaker.succeeded(trial)
+    assert [*told, breaker.state] == [State.OPEN, State.TRYING, State.CLOSED]
     assert breaker.admit() is not None
     assert not succeed(breaker)
 

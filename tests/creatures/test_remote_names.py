@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from minimon_server.creatures.hatchery import Creature
+from minimon_server.creatures.naming import FallBack
 from minimon_server.creatures.rarity import Rarity
 from minimon_server.creatures.remote_names import MOST_CALLS, Model, RemoteNames
 from minimon_server.engines.files import Picture
@@ -172,6 +173,10 @@ def test_calls_do_not_pile_up_and_stopping_lets_everyone_go(tmp_path: Path) -> N
         names.stop()
         assert await asyncio.gather(*waiting) == [None] * MOST_CALLS
         assert await names.name_for(CREATURE) is None
+        assert {reason: count for reason, count in names.fall_backs.items() if count} == {
+            FallBack.BUSY: 5,
+            FallBack.ENDING: MOST_CALLS + 1,
+        }
 
     with OddModel(hang) as model:
         log = with_names(tmp_path, model, work)

@@ -43,6 +43,10 @@ def test_it_is_not_ready_from_the_first_moment_of_its_end(tmp_path: Path) -> Non
         assert ready.status_code == 200
         assert ready.json()["checks"]["pictures"] == {"ok": True, "backend": "files", "count": 6}
         assert ready.json()["checks"]["names"] == {"ok": True, "backend": "local"}
+        tuning = ready.json()["checks"]["tuning"]
+        assert tuning["eventLoop"]["chosen"] in ("uvloop", "asyncio")
+        assert tuning["eventLoop"]["reason"]
+        assert tuning["openFiles"]["reason"]
         # With bodies logged, an answer waits for the body: this question is asked before the end, answered after.
         with socket.create_connection(("127.0.0.1", server.http_port), timeout=PATIENCE) as line:
             line.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nAccept-Language: en\r\nContent-Length: 2\r\n\r\n")
@@ -63,5 +67,7 @@ def test_the_metrics_of_a_process_tell_of_both_listeners(tmp_path: Path) -> None
         assert httpx2.get(f"{server.http}/v1/generate?rarity=S%2B", trust_env=False).status_code == 200
         text = client.get("/metrics").text
         assert 'minimon_creatures_total{rarity="S+"} 2.0' in text
+        assert 'minimon_names_total{source="local"} 2.0' in text
+        assert "minimon_name_breaker" not in text  # nobody is asked for names
         assert "minimon_log_lines_lost_total 0.0" in text
         assert "process_resident_memory_bytes" in text

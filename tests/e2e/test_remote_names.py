@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import httpx2
+from prometheus_client.parser import text_string_to_metric_families
 
 from minimon_server.creatures.name_parser import allowed
 from minimon_server.creatures.names import NAME_COUNT, local_name
@@ -80,6 +81,7 @@ def test_every_answer_has_a_name_whatever_the_name_server_does(tmp_path: Path) -
                 # Back to normal at once, and so the failures are never three in a row.
                 model.behaviour = RIGHT
                 assert client.get("/v1/generate").json()["metadata"]["name"] == "Étoile d'Or", what
+            told_by_metrics = counts(client.get("/metrics").text)
             asked = len(model.asked)
             picture = client.get("/v1/generate", headers={"Accept": "image/png"})
             assert picture.headers["x-minimon-name"] == "%C3%89toile%20d%27Or"
@@ -100,6 +102,21 @@ def test_every_answer_has_a_name_whatever_the_name_server_does(tmp_path: Path) -
     assert {requests[line["creature"]]["name_from"] for line in told} == {"local"}
     assert sum(line.get("name_from") == "local" for line in requests.values()) == len(told)
     assert sum(not remote for _, remote in ODD.values()) == len(told)
+    fallen = {reason: count for reason, count in told_by_metrics["minimon_name_fall_backs_total"].items() if count}
+    assert fallen == {"no_name": 6, "connection": 5, "unreadable": 2, "status": 3, "timeout": 2, "too_large": 2}
+    given = len(ODD) + sum(remote for _, remote in ODD.values())
+    assert told_by_metrics["minimon_names_total"] == {"local": len(told), "remote": given}
+    assert told_by_metrics["minimon_name_breaker"] == {"closed": 1, "open": 0, "trying": 0}
+
+
+def counts(text: str) -> dict[str, dict[str, float]]:
+    """Return samples by name and by the value of their only label."""
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if len(sample.labels) == 1:
+                found.setdefault(sample.name, {})[next(iter(sample.labels.values()))] = sample.value
+    return found
 
 
 def test_nobody_listens_where_names_should_come_from(tmp_path: Path) -> None:
@@ -107,7 +124,17 @@ def test_nobody_listens_where_names_should_come_from(tmp_path: Path) -> None:
     with RunningServer(tmp_path, **asks(f"http://127.0.0.1:{port}/v1")) as server:
         with server.client() as client:
             names = [client.get("/v1/generate").json()["metadata"]["name"] for _ in range(10)]
+            told, ready = counts(client.get("/metrics").text), client.get("/ready")
         assert set(names) <= LOCAL
+        assert told["minimon_names_total"] == {"local": 10, "remote": 0}
+        fallen = told["minimon_name_fall_backs_total"]
+        assert (fallen["connection"], fallen["paused"], sum(fallen.values())) == (3, 7, 10)
+        assert told["minimon_name_breaker"] == {"closed": 0, "open": 1, "trying": 0}
+        # Creatures have their local names: the server is ready, and says what it does without.
+        assert (ready.status_code, ready.json()["checks"]["names"]) == (
+            200,
+            {"ok": True, "backend": "remote", "breaker": "open", "fallBacks": {"connection": 3, "paused": 7}},
+        )
         text = server.wait_for_log('"event":"remote names pause"')
     assert text.count('"event":"remote names pause"') == 1
     assert text.count("ConnectError") == 4  # three creatures, and the line that the pause begins with

@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import Request
 
 from minimon_server.errors import Text
-from minimon_server.web.readiness import Check, Readiness
+from minimon_server.web.readiness import Check, Choice, Readiness
 
 
 def asked(readiness: Readiness, language: bytes = b"en") -> tuple[int, dict[str, Any]]:
@@ -42,6 +42,15 @@ def test_a_part_in_trouble_says_why() -> None:
     assert asked(readiness, b"fr")[1]["reasons"] == ["disque plein"]
     troubles.clear()
     assert asked(readiness)[0] == 200
+
+
+def test_a_choice_is_told_with_its_reason_in_the_language_of_the_client() -> None:
+    readiness = Readiness({})
+    choice = Choice("asyncio", Text("uvloop manque", "uvloop is missing"))
+    readiness.add("tuning", lambda: Check({"eventLoop": choice, "count": 1}))
+    for language, reason in ((b"fr", "uvloop manque"), (b"en", "uvloop is missing")):
+        told = asked(readiness, language)[1]["checks"]["tuning"]
+        assert told == {"ok": True, "eventLoop": {"chosen": "asyncio", "reason": reason}, "count": 1}
 
 
 def test_an_end_is_for_good() -> None:
