@@ -32,9 +32,10 @@ try:
     from minimon_server.terminal import banner, parse, say, warnings_about
     from minimon_server.web import metrics, serve, tls
     from minimon_server.web.app import make_app
-    from minimon_server.web.edge import Limits
+    from minimon_server.web.edge import Edge, Limits
     from minimon_server.web.readiness import Check, Readiness
     from minimon_server.web.serve import Binding
+    from minimon_server.web.tally import Tally
 except ModuleNotFoundError as error:
     if (error.name or "").startswith(("minimon_server", "gen_server")):
         raise
@@ -58,6 +59,7 @@ class Server:
     log: Logger
     sink: LogSink
     readiness: Readiness
+    tally: Tally
 
 
 def build(settings: Settings, environ: Mapping[str, str]) -> Server:
@@ -83,10 +85,11 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
         log.info("end")
         sink.flush()
 
+    tally, told = Tally(), [metrics.log(sink)]
     app = make_app(
-        settings, hatchery, lines, lifespan=lifespan, names=names, ready=readiness, sources=[metrics.log(sink)]
+        settings, hatchery, lines, lifespan=lifespan, names=names, ready=readiness, sources=told, tally=tally
     )
-    return Server(settings, app, lines, names, log, sink, readiness)
+    return Server(settings, app, lines, names, log, sink, readiness, tally)
 
 
 def make_hatchery(settings: Settings) -> Hatchery:
@@ -170,7 +173,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
         serving = serve.serve(
             server.app,
             places,
-            edge=serve.Edge(Limits(connections=settings.max_connections), server.lines),
+            edge=Edge(Limits(connections=settings.max_connections), server.lines, server.tally),
             grace=settings.shutdown_grace,
             ready=ready,
             ending=ending,

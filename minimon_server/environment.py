@@ -65,10 +65,14 @@ def read_settings(environ: Mapping[str, str], *, home: Path, here: Path) -> Sett
         elif variable.is_path:
             values[variable.field] = home / variable.default
     try:
-        settings = Settings.model_validate(values)
+        settings, mistaken, lines = Settings.model_validate(values), frozenset[str](), list[str]()
     except ValidationError as error:
-        raise StartupError(_mistakes(error, {v.field: v for v in known}, origin, values)) from None
-    if lines := _contradictions(settings):
+        lines = _mistakes(error, {v.field: v for v in known}, origin, values)
+        mistaken = frozenset(str(mistake["loc"][0]) for mistake in error.errors())
+        settings = Settings.model_validate({field: held for field, held in values.items() if field not in mistaken})
+    # What is wrong by itself contradicts nothing: what it should have held is not known.
+    lines += [line for fields, line in _contradictions(settings) if mistaken.isdisjoint(fields)]
+    if lines:
         raise StartupError(lines)
     return settings
 
@@ -98,29 +102,35 @@ def _mistakes(
     return list(lines.values())
 
 
-def _contradictions(settings: Settings) -> list[str]:
-    lines = []
+def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
+    """Yield what cannot be true together: the fields, and the line that tells it."""
     if settings.http_port == settings.port:
-        lines.append(
-            f"MINIMON_HTTP_PORT holds {settings.http_port}, as MINIMON_PORT does; it may hold another port, or 0"
+        yield (
+            {"http_port", "port"},
+            f"MINIMON_HTTP_PORT holds {settings.http_port}, as MINIMON_PORT does; it may hold another port, or 0",
         )
     if settings.tls_cert_path == settings.tls_key_path:
-        lines.append("MINIMON_TLS_KEY_PATH holds the path of the certificate; it may hold any other")
+        yield (
+            {"tls_cert_path", "tls_key_path"},
+            "MINIMON_TLS_KEY_PATH holds the path of the certificate; it may hold any other",
+        )
     count = settings.max_index - settings.min_index + 1
     if not 1 <= count <= MOST_PICTURES:
-        lines.append(
+        yield (
+            {"max_index", "min_index"},
             f"MINIMON_MAX_INDEX holds {settings.max_index}; with MINIMON_MIN_INDEX at {settings.min_index} "
-            f"it may hold {settings.min_index} to {settings.min_index + MOST_PICTURES - 1}"
+            f"it may hold {settings.min_index} to {settings.min_index + MOST_PICTURES - 1}",
         )
+    tokens = {"play_token", "bearer_token"}
     if settings.play_token.get_secret_value():
         if not settings.bearer_token.get_secret_value():
-            lines.append(
+            yield (
+                tokens,
                 "MINIMON_PLAY_TOKEN holds a secret that is not shown, but MINIMON_BEARER_TOKEN is empty, "
-                "which would leave every other route open; set both, or neither"
+                "which would leave every other route open; set both, or neither",
             )
         elif settings.play_token == settings.bearer_token:
-            lines.append("MINIMON_PLAY_TOKEN holds the same text as MINIMON_BEARER_TOKEN; it may hold any other")
-    return lines
+            yield tokens, "MINIMON_PLAY_TOKEN holds the same text as MINIMON_BEARER_TOKEN; it may hold any other"
 
 
 def _shown(default: object) -> str:

@@ -22,6 +22,7 @@ from minimon_server.environment import read_settings
 from minimon_server.logs import Lines, LogSink
 from minimon_server.settings import Settings
 from minimon_server.web.app import make_app
+from minimon_server.web.tally import Tally
 
 HOME = Path(__file__).resolve().parent.parent
 
@@ -65,6 +66,7 @@ class Bench:
     lines: Callable[[], list[dict[str, Any]]]
     text: Callable[[], str]
     edge_lines: Lines
+    tally: Tally
 
 
 @contextmanager
@@ -80,7 +82,8 @@ def app_under_test(
     log = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
     hatchery = Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
-    app = make_app(settings, hatchery, log)
+    tally = Tally()
+    app = make_app(settings, hatchery, log, tally=tally)
 
     def text() -> str:
         sink.flush()
@@ -91,7 +94,7 @@ def app_under_test(
 
     try:
         with TestClient(app, client=client, base_url="https://testserver") as test_client:
-            yield Bench(app, test_client, entries, text, log)
+            yield Bench(app, test_client, entries, text, log, tally)
     finally:
         sink.close()
         os.close(descriptor)

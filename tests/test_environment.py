@@ -133,6 +133,26 @@ def test_every_mistake_is_told_at_once() -> None:
     assert [line.split()[0] for line in lines] == ["MINIMON_PORT", "MINIMON_RARITY_WEIGHTS", "LOG_JSON"]
 
 
+def test_contradictions_are_told_together_with_the_other_mistakes() -> None:
+    lines = mistakes(LOG_JSON="maybe", MINIMON_HTTP_PORT="22222", MINIMON_PLAY_TOKEN="game", MINIMON_MIN_INDEX="9")
+    assert [line.split()[0] for line in lines] == [
+        "LOG_JSON",
+        "MINIMON_HTTP_PORT",
+        "MINIMON_MAX_INDEX",
+        "MINIMON_PLAY_TOKEN",
+    ]
+
+
+def test_what_is_wrong_by_itself_contradicts_nothing() -> None:
+    environ = {
+        "MINIMON_PORT": "x",
+        "MINIMON_HTTP_PORT": "22222",
+        "MINIMON_PLAY_TOKEN": "a",
+        "MINIMON_BEARER_TOKEN": " ",
+    }
+    assert [line.split()[0] for line in mistakes(**environ)] == ["MINIMON_PORT", "MINIMON_BEARER_TOKEN"]
+
+
 @pytest.mark.parametrize("token", [" padded", "padded ", "two\nlines", "tab\there", "broken\udcff"])
 def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token: str) -> None:
     (line,) = mistakes(MINIMON_BEARER_TOKEN=token)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,20 +22,11 @@ from minimon_server.errors import MethodNotAllowed, MinimonError, NotFound
 from minimon_server.logs import Lines
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
-from minimon_server.web import generate, health, metrics, pages, readiness
+from minimon_server.web import cors, generate, health, metrics, pages, readiness
 from minimon_server.web.gate import Access, Cost, Face, Gate
 from minimon_server.web.limits import RateTable
 from minimon_server.web.observe import Observe, TellErrors
 from minimon_server.web.tally import Tally
-
-EXPOSED_HEADERS: Final = (
-    "Retry-After",
-    "X-Minimon-Generated-At",
-    "X-Minimon-Id",
-    "X-Minimon-Name",
-    "X-Minimon-Rarity",
-    "X-Request-ID",
-)
 
 
 def make_app(
@@ -50,22 +39,18 @@ def make_app(
     names: NameSource | None = None,
     ready: readiness.Readiness | None = None,
     sources: Sequence[metrics.Source] = (),
+    tally: Tally | None = None,
 ) -> Starlette:
     """Return the whole application; without `names` they are local, `sources` are what else `/metrics` tells."""
-    clock, tally = Clock(), Tally()
+    clock, tally = Clock(), tally or Tally()
     ready = ready or readiness.Readiness({})
     names = names or LocalNames()
     hatch = generate.Generate(hatchery, names, settings, clock, dice or Dice(), tally)
-    told = metrics.Metrics([metrics.counted(tally), metrics.named(tally, names), metrics.state(ready), *sources])
+    alive = health.Health(settings, clock)
+    told = metrics.Metrics([*metrics.usual(tally, settings, names, ready), *sources])
     routes = [
         Face("/v1/generate", hatch, access=Access.PLAY, cost=Cost.CREATE, guide=generate.GUIDE),
-        Face(
-            "/health",
-            health.Health(settings, clock).answer,
-            access=Access.OPEN,
-            cost=Cost.FREE,
-            guide=health.GUIDE,
-        ),
+        Face("/health", alive.answer, access=Access.OPEN, cost=Cost.FREE, guide=health.GUIDE),
         Face("/ready", ready.answer, guide=readiness.GUIDE),
         Face("/metrics", told.answer, guide=metrics.GUIDE),
     ]
@@ -74,7 +59,13 @@ def make_app(
     gate = Middleware(Gate, settings=settings, routes=routes, table=RateTable())
     app = App(
         routes=routes,
-        middleware=[*_proxies(settings), observe, *_cors(settings), Middleware(TellErrors, tally=tally), gate],
+        middleware=[
+            *_proxies(settings),
+            observe,
+            *cors.layers(settings, tally),
+            Middleware(TellErrors, tally=tally),
+            gate,
+        ],
         exception_handlers={HTTPException: _raise_as_ours},
         lifespan=lifespan,
     )
@@ -114,20 +105,6 @@ def _proxies(settings: Settings) -> list[Middleware]:
         if ":" not in address:
             trusted.append(f"::ffff:{address}/{96 + int(length)}")
     return [Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)]
-
-
-def _cors(settings: Settings) -> list[Middleware]:
-    if not settings.cors_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=("GET", "HEAD", "POST", "DELETE"),
-            allow_headers=("Authorization", "Idempotency-Key", "X-Request-ID"),
-            expose_headers=EXPOSED_HEADERS,
-        )
-    ]
 
 
 async def _raise_as_ours(request: Request, error: Exception) -> Response:

@@ -7,33 +7,29 @@ that can mean only one thing. llhttp itself refuses Content-Length with Transfer
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from typing import Any, Final, cast
 
 import httptools
 import uvicorn
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from minimon_server.errors import BadRequest, HeadersTooLarge, MinimonError, PayloadTooLarge, RequestTimeout, Text
+from minimon_server.errors import BadRequest, HeadersTooLarge, MinimonError, PayloadTooLarge, RequestTimeout
 from minimon_server.logs import Lines
 from minimon_server.web.observe import logged_path
-from minimon_server.web.problems import problem
+from minimon_server.web.problems import last_answer
+from minimon_server.web.tally import Tally
+from minimon_server.web.target import check_host, check_target
 from minimon_server.web.wire import GatheringTransport
 
 HEAD_BYTES: Final = 16 * 1024
 HEAD_FIELDS: Final = 100
 BODY_BYTES: Final = 16 * 1024
-
-# RFC 9110, section 7.2: uri-host [":" port], and nothing that another parser could read otherwise.
-_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(:[0-9]{1,5})?")
-_CONTROL: Final = re.compile(rb"[\x00-\x20\x7f-\xff\\]|%[01][0-9A-Fa-f]|%7[Ff]")
 
 
 class Phase(Enum):
@@ -55,6 +51,15 @@ class Limits:
     body_bytes: Callable[[bytes, bytes], int] = lambda _method, _target: BODY_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What every connection must keep to, and where it is told and counted when one does not."""
+
+    limits: Limits
+    lines: Lines
+    tally: Tally
+
+
 class EdgeProtocol(HttpToolsProtocol):
     """One connection: uvicorn's protocol with the edge around it.
 
@@ -68,18 +73,17 @@ class EdgeProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: Limits,
-        lines: Lines,
+        edge: Edge,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._limits = limits
-        self._lines = lines
+        self._edge, self._limits = edge, edge.limits
         self._wire: GatheringTransport
         self._phase = self._timed = Phase.QUIET
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
+        self._began = 0.0
         self._head_bytes = 0
-        self._began_here = False
+        self._began_here = self._head_is_whole = False
         self._body_left = self._body_here = 0
         self._refused = False
 
@@ -89,15 +93,20 @@ class EdgeProtocol(HttpToolsProtocol):
         """Begin a connection, or end it at once when there are too many."""
         self._wire = GatheringTransport(transport, self.loop, self._limits.stall_seconds)
         super().connection_made(cast("asyncio.Transport", self._wire))
+        self._began = self.loop.time()
+        self._edge.tally.connections += 1
         if len(self.connections) > self._limits.connections:
             self._refused = True
-            self._tell(503, "too many connections")
+            self._edge.tally.turned_away += 1
+            client = self.client[0] if self.client else None
+            self._edge.lines.tell("warning", "too many connections", {"client": client})
             self._wire.abort()
         else:
             self._watch(Phase.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection."""
+        self._edge.tally.connections -= 1
         self._watch(Phase.QUIET)
         _cancel(self._stall)
         self._wire.lost()
@@ -149,11 +158,13 @@ class EdgeProtocol(HttpToolsProtocol):
         """Begin a head."""
         super().on_message_begin()
         self._phase = Phase.HEAD
+        self._began = self.loop.time()
         self._head_bytes = 0
-        self._began_here = True
+        self._began_here, self._head_is_whole = True, False
 
     def on_headers_complete(self) -> None:
         """Check a whole head, and hand the request on."""
+        self._head_is_whole = True
         size, hosts, length, encodings = len(self.url), [], 0, []
         for name, value in self.headers:
             size += len(name) + len(value) + 4
@@ -200,45 +211,60 @@ class EdgeProtocol(HttpToolsProtocol):
     def _refuse(self, error: MinimonError) -> None:
         """Close the connection, with the error as its last answer unless another answer stands in the way."""
         self._refused = True
-        self._tell(error.status, error.detail.en)
         self._watch(Phase.QUIET)
-        under_way = self._under_way()
-        if under_way and self._phase is not Phase.BODY:
-            # The request before this one is being answered: let that be the last answer.
+        under_way, in_body = self._under_way(), self._phase is Phase.BODY
+        if under_way and (self.pipeline or not in_body):
+            # Requests before this one are being answered: let theirs be the last answers.
+            self._tell(error, None)
+            if in_body:
+                self.pipeline.popleft()
             self.cycle.keep_alive = False
             return
+        if in_body and self.cycle.response_started:
+            self._tell(error, None)
+        elif under_way and "minimon.request_id" in self.cycle.scope:
+            self._answer(error, cast("Scope", self.cycle.scope))  # whoever gave it the id tells of it, too
+        else:
+            self._answer(error, self._tell(error, error.status))
         if under_way:
+            cast("Scope", self.cycle.scope)["minimon.refused"] = error
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        answered = self._phase is Phase.BODY and (self.cycle.response_started or bool(self.pipeline))
-        if not answered:
-            self._wire.write(self._last_answer(error))
         self._wire.close()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or end if what came after this one was refused."""
+        super().on_response_complete()
+        if self._refused and not self.pipeline:
+            self._wire.close()
 
     def _under_way(self) -> bool:
         """Return whether a request has no whole answer yet; uvicorn has no cycle before the first request."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _last_answer(self, error: MinimonError) -> bytes:
-        scope: Scope = {"headers": self.headers or [], "minimon.request_id": self._refusal}
-        answer = problem(error, scope)
-        pieces = [STATUS_LINE[error.status]]
-        ours = ((b"x-request-id", self._refusal.encode("ascii")), (b"connection", b"close"))
-        for name, value in (*self.server_state.default_headers, *answer.raw_headers, *ours):
-            pieces += [name, b": ", value, b"\r\n"]
-        return b"".join([*pieces, b"\r\n", bytes(answer.body)])
+    def _answer(self, error: MinimonError, scope: Scope) -> None:
+        self._wire.write(last_answer(error, scope, self.server_state.default_headers))
 
-    def _tell(self, status: int, reason: str) -> None:
-        self._refusal = secrets.token_hex(8)
-        fields = {"id": self._refusal, "status": status, "reason": reason}
-        fields["client"] = self.client[0] if self.client else None
-        if self._phase is Phase.BODY:  # a whole head was read: who asked for what is known
-            fields["method"], fields["path"] = (
-                self.parser.get_method().decode("ascii"),
-                logged_path(cast("Scope", self.scope)),
-            )
-        self._lines.tell("warning", "refused at the edge", fields)
+    def _tell(self, error: MinimonError, status: int | None) -> Scope:
+        """Count and log what no handler will see; return the scope that its answer is told in."""
+        method = path = None
+        if self._head_is_whole:  # who asked for what is known
+            method = self.parser.get_method().decode("ascii")
+            path = logged_path({"raw_path": self.url.partition(b"?")[0]})
+        seconds = self.loop.time() - self._began
+        self._edge.tally.refused(error.code, method, status, seconds)
+        fields = {
+            "id": secrets.token_hex(8),
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": int(seconds * 100_000) / 100,
+            "client": self.client[0] if self.client else None,
+            "refused": error.detail.en,
+        }
+        self._edge.lines.tell("info", "request", fields)
+        return {"headers": self.headers or [], "minimon.request_id": fields["id"]}
 
     # time
 
@@ -258,30 +284,6 @@ class EdgeProtocol(HttpToolsProtocol):
             self._wire.close()  # not a word was said: there is nothing to answer
         else:
             self._refuse(RequestTimeout())
-
-
-@lru_cache(maxsize=256)
-def check_target(target: bytes) -> None:
-    """Raise `BadRequest` unless a request target is a path, plainly written, and perhaps a query."""
-    if not target.startswith(b"/") or target.startswith(b"//"):
-        raise BadRequest(
-            Text(
-                "L'adresse demandée doit commencer par une seule barre oblique.",
-                "The request target must begin with one slash, and only one.",
-            )
-        )
-    if _CONTROL.search(target.partition(b"?")[0]):
-        raise BadRequest(
-            Text("Le chemin contient des caractères interdits.", "The path holds characters that are forbidden there.")
-        )
-
-
-def check_host(hosts: list[bytes], version: str) -> None:
-    """Raise `BadRequest` unless there is one readable Host; HTTP/1.0 may do without (RFC 9112, section 3.2)."""
-    if len(hosts) > 1 or (not hosts and version != "1.0"):
-        raise BadRequest(Text("Il faut un en-tête Host, et un seul.", "One Host header is needed, and only one."))
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise BadRequest(Text("L'en-tête Host n'est pas lisible.", "The Host header cannot be read."))
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

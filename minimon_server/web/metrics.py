@@ -19,6 +19,8 @@ from minimon_server.creatures.breaker import State
 from minimon_server.creatures.naming import NameSource
 from minimon_server.errors import Text
 from minimon_server.logs import LogSink
+from minimon_server.settings import Settings
+from minimon_server.web.gate import Cost, allowance
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.readiness import Readiness
 from minimon_server.web.tally import BOUNDS, Series, Tally
@@ -71,6 +73,11 @@ class _Asked(Collector):
         return self._source()
 
 
+def usual(tally: Tally, settings: Settings, names: NameSource, readiness: Readiness) -> list[Source]:
+    """Return the sources that every application has."""
+    return [counted(tally), limits(tally, settings), named(tally, names), state(readiness)]
+
+
 def counted(tally: Tally) -> Source:
     """Return the source that tells a tally."""
 
@@ -85,6 +92,29 @@ def counted(tally: Tally) -> Source:
         for rarity, count in tally.creatures.items():
             creatures.add_metric([rarity], count)
         yield creatures
+
+    return families
+
+
+def limits(tally: Tally, settings: Settings) -> Source:
+    """Return the source that tells how many connections there are, and what is allowed."""
+    allowed = {
+        "connections": settings.max_connections,
+        "creations_per_minute": allowance(Cost.CREATE, settings.rate_limit_per_min),
+        "reads_per_minute": allowance(Cost.READ, settings.rate_limit_per_min),
+    }
+
+    def families() -> Iterator[Family]:
+        yield GaugeMetricFamily("minimon_connections", "Connections that are open.", value=tally.connections)
+        yield CounterMetricFamily(
+            "minimon_connections_refused", "Connections beyond the limit, closed at once.", value=tally.turned_away
+        )
+        most = GaugeMetricFamily(
+            "minimon_limit", "Connections on each listener; requests of an address (0: no limit).", labels=["of"]
+        )
+        for name, count in allowed.items():
+            most.add_metric([name], count)
+        yield most
 
     return families
 

@@ -73,13 +73,15 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if "minimon.refused" in scope:  # by the edge, which has told so, before this was begun
+            return
         began = self._clock()
         request_id = scope["minimon.request_id"] = self._request_id(scope)
         scope["minimon.notes"] = {}
         extra = [(b"x-request-id", request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
 
         async def observed_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and "minimon.refused" not in scope:
                 scope["minimon.status"] = message["status"]
                 message["headers"] = [*message.get("headers", ()), *extra]
             await send(message)
@@ -104,6 +106,10 @@ class Observe:
         client = scope.get("client")
         notes: dict[str, Any] = scope["minimon.notes"]
         status: int | None = scope.get("minimon.status")  # None: the client went away before there was an answer
+        refused: MinimonError | None = scope.get("minimon.refused")  # by the edge, in the middle of the body
+        if refused and status is None:
+            status, notes["refused"] = refused.status, refused.detail.en
+            self._tally.errors[refused.code] += 1
         self._tally.request(scope, status, seconds)
         fields = {
             "id": request_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -40,6 +41,21 @@ def problem(error: MinimonError, scope: Scope) -> Response:
         **error.headers,
     }
     return Response(orjson.dumps(body), error.status, headers, MEDIA_TYPE)
+
+
+def last_answer(error: MinimonError, scope: Scope, more: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """Return that answer as the bytes of an HTTP/1.1 response after which the connection closes."""
+    answer = problem(error, scope)
+    request_id: str = scope["minimon.request_id"]
+    ours = (
+        (b"x-request-id", request_id.encode("ascii")),
+        (b"x-content-type-options", b"nosniff"),
+        (b"connection", b"close"),
+    )
+    pieces = [b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode("ascii"))]
+    for name, value in (*more, *answer.raw_headers, *ours):
+        pieces += [name, b": ", value, b"\r\n"]
+    return b"".join([*pieces, b"\r\n", bytes(answer.body)])
 
 
 def header(scope: Scope, name: bytes) -> bytes:

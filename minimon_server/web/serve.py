@@ -17,8 +17,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from minimon_server.errors import StartupError, Text
-from minimon_server.logs import Lines, Logger
-from minimon_server.web.edge import EdgeProtocol, Limits
+from minimon_server.logs import Logger
+from minimon_server.web.edge import Edge, EdgeProtocol
 from minimon_server.web.readiness import Choice
 
 BACKLOG: Final = 2048
@@ -49,14 +49,6 @@ class Binding:
     tls: ssl.SSLContext | None
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """What every connection must keep to, and where it is told when one does not."""
-
-    limits: Limits
-    lines: Lines
-
-
 class Listener(uvicorn.Server):
     """One uvicorn server of several: signals and the application's lifespan are not its business."""
 
@@ -75,13 +67,13 @@ class Listener(uvicorn.Server):
 
         As uvicorn does it, but that a TLS handshake has a deadline: before its end no protocol is there to set one.
         """
-        config, limits, lines = self.config, self._edge.limits, self._edge.lines
-        patience = limits.head_seconds if config.ssl else None
+        config, edge = self.config, self._edge
+        patience = edge.limits.head_seconds if config.ssl else None
         loop = asyncio.get_running_loop()
         self.servers = []
         for listening in sockets or ():
             server = await loop.create_server(
-                lambda: EdgeProtocol(config, self.server_state, {}, limits=limits, lines=lines),
+                lambda: EdgeProtocol(config, self.server_state, {}, edge=edge),
                 sock=listening,
                 ssl=config.ssl,
                 backlog=config.backlog,
@@ -163,7 +155,7 @@ async def serve(
 ) -> None:
     """Serve `app` on every binding until SIGINT or SIGTERM, or until one listener ends.
 
-    `edge` holds the limits that every connection keeps, and the log that refusals go to. `ready` is called once all of
+    `edge` holds the limits that every connection keeps, and where refusals are told. `ready` is called once all of
     them listen, `ending` when the end begins. Running requests get `grace` seconds; a second signal ends them at once.
     What runs `beside` is cancelled at the end.
     """

@@ -15,6 +15,7 @@ from minimon_server.errors import MinimonError
 BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED: Final = "unmatched"
+EDGE: Final = "edge"
 OTHER_METHOD: Final = "other"
 
 
@@ -38,6 +39,8 @@ class Tally:
         self.series: dict[tuple[str, str, int | None], Series] = {}
         self.creatures: dict[str, int] = dict.fromkeys(RARITIES, 0)
         self.remote_names = 0  # all other creatures have local ones
+        self.connections = 0  # open now, on all listeners
+        self.turned_away = 0  # connections beyond the limit
         self.errors = Counter(dict.fromkeys(sorted(_codes(MinimonError)), 0))
 
     def request(self, scope: Scope, status: int | None, seconds: float) -> None:
@@ -48,6 +51,15 @@ class Tally:
             route = UNMATCHED
             if method not in METHODS:
                 method = OTHER_METHOD
+        self._count(route, method, status, seconds)
+
+    def refused(self, code: str, method: str | None, status: int | None, seconds: float) -> None:
+        """Count one request that the edge refused, with an error that was told if there is a status."""
+        self._count(EDGE, method if method in METHODS else OTHER_METHOD, status, seconds)
+        if status is not None:
+            self.errors[code] += 1
+
+    def _count(self, route: str, method: str, status: int | None, seconds: float) -> None:
         key = (route, method, status)
         series = self.series.get(key)
         if series is None:

@@ -75,7 +75,12 @@ def test_it_is_refused_before_any_handler(tmp_path: Path, status: int, sent: byt
     bench = on_server(tmp_path, LONG, scene, app)
     assert not reached or b"POST" in sent  # what is wrong with chunks shows when the handler waits for them already
     (line,) = bench.lines()
-    assert (line["event"], line["status"]) == ("refused at the edge", status)
+    assert (line["event"], line["status"]) == ("request", status)
+    assert line["refused"]
+    (((route, _, counted), series),) = bench.tally.series.items()
+    assert (route, counted, sum(series.buckets)) == ("edge", status, 1)
+    assert sum(bench.tally.errors.values()) == 1
+    assert bench.tally.connections == 0
 
 
 ACCEPTED = {
@@ -234,5 +239,7 @@ def test_refusals_have_an_id_that_the_log_knows(tmp_path: Path) -> None:
 
     answers: list[bytes] = []
     (line,) = on_server(tmp_path, LONG, scene).lines()
+    assert (line["method"], line["path"], line["client"]) == ("POST", "/here", "127.0.0.1")
+    assert line["ms"] >= 0
     assert b"x-request-id: %b" % line["id"].encode() in answers[0]
     assert b'"requestId":"%b"' % line["id"].encode() in answers[0]

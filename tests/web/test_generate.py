@@ -203,7 +203,16 @@ def test_browsers_of_named_origins_may_read_answers(tmp_path: Path) -> None:
         refused = bench.client.get("/v1/generate", headers=ours)
         assert refused.status_code == 401
         assert refused.headers["access-control-allow-origin"] == "https://game.example"
-        theirs = {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"}
+        theirs = {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET", "Accept-Language": "en"}
+        refused = bench.client.options("/v1/generate", headers=theirs)
+        assert (refused.status_code, refused.json()["code"]) == (403, "FORBIDDEN")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["vary"] == "Origin, Accept-Language"
+        assert refused.json()["requestId"] == refused.headers["x-request-id"]
+        assert "not allowed to pages from elsewhere" in refused.json()["detail"]
+        for more in ({"Access-Control-Request-Method": "PATCH"}, {"Access-Control-Request-Headers": "X-Mine"}):
+            assert bench.client.options("/v1/generate", headers=asked | more).status_code == 403
+        assert bench.tally.errors["FORBIDDEN"] == 3
         assert "access-control-allow-origin" not in bench.client.options("/v1/generate", headers=theirs).headers
 
 
