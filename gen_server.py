@@ -135,8 +135,7 @@ def make_readiness(settings: Settings, hatchery: Hatchery, names: NameSource) ->
 def bindings(settings: Settings) -> list[Binding]:
     """Return where to listen: HTTPS, making its certificate on the first start, and HTTP unless it is off."""
     certificate, key = settings.tls_cert_path, settings.tls_key_path
-    if tls.pair_is_missing(certificate, key):
-        tls.make_pair(certificate, key, tls.names_of_this_machine(settings), tls.utc_now())
+    if tls.make_pair_if_missing(certificate, key, tls.names_of_this_machine(settings), tls.utc_now()):
         say(f"Made a self-signed certificate: {certificate} and {key}.")
     found = [Binding(settings.host, settings.port, "MINIMON_PORT", tls.server_context(certificate, key))]
     if settings.http_port:

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 # Apple's systems refuse server certificates that live longer, even when a person has chosen to trust them.
 LIFETIME: Final = timedelta(days=825)
 SOON: Final = timedelta(days=30)
+
+
+class KeyIsThere(Exception):
+    """A key is never overwritten: whoever made it first is making the certificate, too."""
 
 
 def pair_is_missing(certificate: Path, key: Path) -> bool:
@@ -52,10 +57,38 @@ def names_of_this_machine(settings: Settings) -> list[str]:
     return list(dict.fromkeys(name for name in names if name.isascii() and 0 < len(name) < 64))
 
 
+def make_pair_if_missing(
+    certificate: Path, key: Path, names: Iterable[str], now: datetime, *, patience: float = 3.0
+) -> bool:
+    """Make the pair if both files are missing, and return whether this call has made it.
+
+    Several servers may start for the first time at once: one makes the pair, the others take it. Whoever sees only a
+    key waits `patience` seconds for the certificate that belongs to it. Raise `StartupError` as `pair_is_missing` does.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        missing = [path for path in (certificate, key) if not path.exists()]
+        if not missing:
+            return False
+        late = time.monotonic() >= deadline
+        if len(missing) == 2:
+            try:
+                make_pair(certificate, key, names, now)
+            except KeyIsThere as error:
+                if late:
+                    raise StartupError([f"cannot write {key}: something is in the way that leads nowhere"]) from error
+            else:
+                return True
+        elif late or missing == [key]:
+            pair_is_missing(certificate, key)
+        time.sleep(0.05)
+
+
 def make_pair(certificate: Path, key: Path, names: Iterable[str], now: datetime) -> None:
     """Make a P-256 key (mode 0600) and a certificate that it signs itself, for `names` (host names and addresses).
 
-    Each file appears whole or not at all. Raise `StartupError` when they cannot be written.
+    The key comes first and is never overwritten, so that only one of several makers goes on to the certificate, which
+    appears whole or not at all. Raise `KeyIsThere` when there is a key, `StartupError` when nothing can be written.
     """
     # Imported here: a server that has its certificate starts without this.
     from cryptography import x509
@@ -86,7 +119,7 @@ def make_pair(certificate: Path, key: Path, names: Iterable[str], now: datetime)
     encoding = serialization.Encoding.PEM
     secret = private.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
-        _write(key, secret, 0o600)
+        _write_new(key, secret)
         _write(certificate, built.public_bytes(encoding), 0o644)
     except OSError as error:
         raise StartupError([f"cannot write {certificate} and {key}: {error.strerror}"]) from error
@@ -116,7 +149,7 @@ async def reload_on_change(
     """
     if context is None:
         return
-    loaded = _stamp(certificate, key)
+    loaded: tuple[object, ...] | None = _stamp(certificate, key)
     while True:
         await asyncio.sleep(seconds)
         stamp = _stamp(certificate, key)
@@ -125,10 +158,16 @@ async def reload_on_change(
         loaded = stamp
         try:
             server_context(certificate, key)
+            context.load_cert_chain(certificate, key, password=_no_password)
         except StartupError as error:
             lines.tell("warning", "the changed TLS certificate is not used", {"reason": str(error)})
+        except OSError as error:
+            # The files changed once more between the two looks at them: this watch must outlive that.
+            loaded = None
+            lines.tell(
+                "warning", "the changed TLS certificate is not used", {"reason": _reason(error, certificate, key)}
+            )
         else:
-            context.load_cert_chain(certificate, key, password=_no_password)
             lines.tell("info", "the changed TLS certificate is used from now on", {"certificate": str(certificate)})
 
 
@@ -181,6 +220,24 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file that is its user's alone, and that was not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError as error:
+        raise KeyIsThere from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

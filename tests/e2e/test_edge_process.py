@@ -53,7 +53,10 @@ def test_a_new_certificate_is_used_without_a_restart(server: RunningServer) -> N
     assert before.strip() == certificate.read_text().strip()
     with server.client() as client:
         assert client.get("/health").status_code == 200
-        tls.make_pair(certificate, key, NAMES, tls.utc_now())
+        new = server.cwd / "new"
+        tls.make_pair(new / "cert.pem", new / "key.pem", NAMES, tls.utc_now())
+        (new / "key.pem").replace(key)
+        (new / "cert.pem").replace(certificate)
         server.wait_for_log("the changed TLS certificate is used from now on")
         assert served_certificate(server).strip() == certificate.read_text().strip() != before.strip()
         assert client.get("/health").status_code == 200  # connections that were there go on

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -51,6 +52,31 @@ def test_a_first_start_makes_a_certificate_and_says_where_to_look(tmp_path: Path
     fingerprint = certificate.read_bytes()
     with RunningServer(tmp_path):
         assert certificate.read_bytes() == fingerprint
+
+
+def test_two_first_starts_at_once_share_one_certificate(tmp_path: Path) -> None:
+    shared = {"MINIMON_TLS_CERT_PATH": "certs/cert.pem", "MINIMON_TLS_KEY_PATH": "certs/key.pem"}
+    servers = []
+    for ports in (free_ports(2), free_ports(2)):
+        environ = shared | {"MINIMON_PORT": str(ports[0]), "MINIMON_HTTP_PORT": str(ports[1])}
+        command = [sys.executable, str(HOME / "gen-server.py")]
+        started = subprocess.Popen(
+            command, cwd=tmp_path, env=clean_environment(environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        servers.append((started, ports[0]))
+    said = []
+    for started, _ in servers:
+        assert started.stdout
+        for line in started.stdout:
+            if b'"event":"listening"' in line:
+                break
+    served = {ssl.get_server_certificate(("127.0.0.1", port), timeout=PATIENCE).strip() for _, port in servers}
+    assert served == {(tmp_path / "certs" / "cert.pem").read_text().strip()}
+    for started, _ in servers:
+        started.terminate()
+        said.append(started.communicate(timeout=PATIENCE)[1])
+        assert started.returncode == 0, said
+    assert b"".join(said).count(b"Made a self-signed certificate") == 1
 
 
 @needs_curl

@@ -7,6 +7,8 @@ import shutil
 import ssl
 import stat
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -113,6 +115,37 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="cannot write"):
         tls.make_pair(tmp_path / "file" / "cert.pem", tmp_path / "file" / "key.pem", NAMES, tls.utc_now())
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_key_that_is_there_is_never_overwritten(pair: tuple[Path, Path]) -> None:
+    certificate, key = pair
+    kept = key.read_bytes()
+    certificate.unlink()
+    with pytest.raises(tls.KeyIsThere):
+        tls.make_pair(certificate, key, NAMES, tls.utc_now())
+    with pytest.raises(StartupError, match=r"cert\.pem is missing while"):
+        tls.make_pair_if_missing(certificate, key, NAMES, tls.utc_now(), patience=0)
+    assert (key.read_bytes(), certificate.exists()) == (kept, False)
+    key.unlink()
+    key.symlink_to("nowhere")
+    with pytest.raises(StartupError, match="in the way"):
+        tls.make_pair_if_missing(certificate, key, NAMES, tls.utc_now(), patience=0)
+
+
+def test_of_many_first_starts_one_makes_the_pair_and_all_can_use_it(tmp_path: Path) -> None:
+    for turn in range(8):
+        certificate, key = tmp_path / str(turn) / "cert.pem", tmp_path / str(turn) / "key.pem"
+        together = threading.Barrier(8)
+
+        def start(certificate: Path = certificate, key: Path = key, together: threading.Barrier = together) -> bool:
+            together.wait()
+            made = tls.make_pair_if_missing(certificate, key, NAMES, tls.utc_now())
+            tls.server_context(certificate, key)
+            return made
+
+        with ThreadPoolExecutor(8) as starts:
+            assert sum(one.result() for one in [starts.submit(start) for _ in range(8)]) == 1
+        assert {path.name for path in certificate.parent.iterdir()} == {"cert.pem", "key.pem"}
 
 
 def test_the_names_of_this_machine_hold_what_clients_type(tmp_path: Path) -> None:
