@@ -180,7 +180,7 @@ class GenerationFailed(MinimonError):
 
 
 class StartupError(Exception):
-    """Why the server cannot start: one line per mistake, and the exit status that says so."""
+    """Why the server cannot start, or go on: one line per mistake, and the exit status that says so."""
 
     def __init__(self, lines: Sequence[str], *, exit_status: int = 2) -> None:
         self.lines = tuple(lines)

@@ -94,6 +94,8 @@ def test_the_unit_gives_more_time_than_the_grace_and_no_rights() -> None:
     lines = UNIT.read_text().splitlines()
     told = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith(("#", "Environment")))
     assert int(told["TimeoutStopSec"]) > GRACE
+    # Only what the main process returns keeps systemd from starting again.
+    assert (told["RestartPreventExitStatus"], [line for line in lines if line.startswith("ExecStartPre")]) == ("2", [])
     assert (told["DynamicUser"], told["Restart"], told["CapabilityBoundingSet"]) == ("yes", "on-failure", "")
     assert set(re.findall(r"^Environment=(MINIMON_\w+)", UNIT.read_text(), re.MULTILINE)) <= set(PORTS)
 

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from minimon_server.errors import StartupError, Text
-from minimon_server.logs import Logger
+from minimon_server.logs import Lines, Logger
 from minimon_server.web.edge import Edge, EdgeProtocol
 from minimon_server.web.readiness import Choice
 
@@ -52,10 +52,30 @@ class Binding:
 class Listener(uvicorn.Server):
     """One uvicorn server of several: signals and the application's lifespan are not its business."""
 
-    def __init__(self, config: uvicorn.Config, edge: Edge) -> None:
+    def __init__(self, config: uvicorn.Config, edge: Edge, grace: int) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
-        self._edge = edge
+        self._edge, self._grace = edge, grace
+        self._leaving: Callable[[Listener], None] = lambda _: None
+
+    async def serve_until_the_end(self, sockets: list[socket.socket], leaving: Callable[[Listener], None]) -> None:
+        """Serve; call `leaving` when this listener takes no more connections, whatever the reason; never raise."""
+        self._leaving = leaving
+        try:
+            await self.serve(sockets=sockets)
+        except Exception as error:
+            self._edge.lines.tell("error", "a listener has failed", {"port": self.config.port, "exception": error})
+        finally:
+            leaving(self)
+
+    async def main_loop(self) -> None:
+        """Do what uvicorn does while it listens; a failure there ends this listener as gently as a signal would."""
+        try:
+            await super().main_loop()
+        except Exception as error:
+            self._edge.lines.tell("error", "a listener has failed", {"port": self.config.port, "exception": error})
+        finally:
+            self._leaving(self)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -85,8 +105,16 @@ class Listener(uvicorn.Server):
         self.up.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End as uvicorn does, and after the grace let nobody hold the end up who does not read."""
+        """End as uvicorn does; after the grace nobody holds the end up who does not send or does not read."""
+        over = asyncio.get_running_loop().call_later(self._grace, self._end_of_grace)
         await super().shutdown(sockets)
+        over.cancel()
+        self.abort()
+
+    def _end_of_grace(self) -> None:
+        cut = len(self.server_state.connections)
+        if cut:
+            self._edge.lines.tell("warning", "the grace is over", {"port": self.config.port, "cut": cut})
         self.abort()
 
     def abort(self) -> None:
@@ -157,7 +185,7 @@ async def serve(
 
     `edge` holds the limits that every connection keeps, and where refusals are told. `ready` is called once all of
     them listen, `ending` when the end begins. Running requests get `grace` seconds; a second signal ends them at once.
-    What runs `beside` is cancelled at the end.
+    What runs `beside` is cancelled at the end. Raise `StartupError` when it was a listener that began the end.
     """
     with contextlib.ExitStack() as sockets:
         listeners = [_listener(app, binding, edge, grace) for binding in bindings]
@@ -166,24 +194,28 @@ async def serve(
             for item in group:
                 sockets.enter_context(contextlib.closing(item))
         async with app.router.lifespan_context(app):
+            end = _End(listeners)
             tasks = [
-                asyncio.create_task(listener.serve(sockets=group))
+                asyncio.create_task(listener.serve_until_the_end(group, end.begin))
                 for listener, group in zip(listeners, held, strict=True)
             ]
-            companions = [asyncio.create_task(one) for one in beside]
-            with _first_signal(listeners) as stop:
-                try:
-                    await _until_up(listeners, tasks)
+            companions = [asyncio.create_task(_told(one, edge.lines)) for one in beside]
+            with end.of_signals():
+                await _until_up(listeners, end.begun)
+                if not end.begun.done():
                     ready()
-                    await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
-                    ending()
-                finally:
-                    for listener in listeners:
-                        listener.should_exit = True
-                    await asyncio.gather(*tasks)
-                    for companion in companions:
-                        companion.cancel()
-                    await asyncio.gather(*companions, return_exceptions=True)
+                await end.begun
+                ending()
+                for listener in listeners:
+                    listener.should_exit = True
+                await asyncio.gather(*tasks)
+                for companion in companions:
+                    companion.cancel()
+                await asyncio.gather(*companions, return_exceptions=True)
+    if gone := end.begun.result():
+        raise StartupError(
+            [f"the listener on port {gone.config.port} has ended, and the server with it"], exit_status=1
+        )
 
 
 def _listener(app: Starlette, binding: Binding, edge: Edge, grace: int) -> Listener:
@@ -200,41 +232,62 @@ def _listener(app: Starlette, binding: Binding, edge: Edge, grace: int) -> Liste
         server_header=False,
         ws="none",
         ssl_context_factory=(lambda _config, _default: tls) if tls else None,
-        timeout_graceful_shutdown=grace,
+        # Handlers see that their client is gone when the grace is over; whoever does not mind is cancelled then.
+        timeout_graceful_shutdown=grace + 1,
     )
-    return Listener(config, edge)
+    return Listener(config, edge, grace)
 
 
-async def _until_up(listeners: Sequence[Listener], tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Return when every listener listens, or one has ended before it did."""
+async def _until_up(listeners: Sequence[Listener], end: asyncio.Future[Listener | None]) -> None:
+    """Return when every listener listens, or when the end begins before that."""
 
     async def everyone() -> None:
         for listener in listeners:
             await listener.up.wait()
 
     waiting = asyncio.create_task(everyone())
-    await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    either: list[asyncio.Future[Any]] = [waiting, end]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
 
 
-@contextlib.contextmanager
-def _first_signal(listeners: Sequence[Listener]) -> Generator[asyncio.Future[None], None, None]:
-    """Give a future that the first SIGINT or SIGTERM completes; the second one ends running requests."""
-    loop = asyncio.get_running_loop()
-    first: asyncio.Future[None] = loop.create_future()
+async def _told(companion: Coroutine[Any, Any, None], lines: Lines) -> None:
+    try:
+        await companion
+    except Exception as error:
+        lines.tell("error", "what runs beside the listeners has ended", {"exception": error})
 
-    def on_signal() -> None:
-        if not first.done():
-            first.set_result(None)
-        else:
-            for listener in listeners:
+
+class _End:
+    """The one end of all listeners: the first signal begins it, or a listener that goes; a second signal hastens it."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+        self._signals = 0
+        # Who began it; None: a signal.
+        self.begun: asyncio.Future[Listener | None] = asyncio.get_running_loop().create_future()
+
+    def begin(self, listener: Listener | None) -> None:
+        """Begin it, unless it has begun."""
+        if not self.begun.done():
+            self.begun.set_result(listener)
+
+    @contextlib.contextmanager
+    def of_signals(self) -> Generator[None, None, None]:
+        """Handle SIGINT and SIGTERM, here and nowhere else."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        self.begin(None)
+        if self._signals > 1:
+            for listener in self._listeners:
                 listener.force_exit = True
                 listener.abort()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield first
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

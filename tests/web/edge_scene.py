@@ -28,7 +28,7 @@ Exchange = Callable[[bytes], Awaitable[bytes]]
 async def listening(app: object, bench: Bench, limits: Limits) -> AsyncIterator[int]:
     """Serve an ASGI application on a port of its own, with the real listener."""
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none", server_header=False)  # type: ignore[arg-type]
-    listener = Listener(config, Edge(limits, bench.edge_lines, bench.tally))
+    listener = Listener(config, Edge(limits, bench.edge_lines, bench.tally), grace=1)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         task = asyncio.create_task(listener.serve(sockets=[bound]))
         await listener.up.wait()
