@@ -28,8 +28,8 @@ types: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest
 
-torture: $(VENV)/.dev ## run what is too long and too rough for every change
-	$(VENV)/bin/python -m pytest -m torture tests/torture -s
+torture: $(VENV)/.dev $(VENV)/scan/.made ## run what is too long and too rough for every change
+	SSLYZE_PYTHON=$(VENV)/scan/bin/python $(VENV)/bin/python -m pytest -m torture tests/torture -s
 
 bench: $(VENV)/.bench ## measure against nginx and the plain way; needs Debian's nginx-light and wrk
 	$(VENV)/bin/python -m bench $(BENCH)
@@ -54,6 +54,11 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.run
+
+$(VENV)/scan/.made: tests/torture/requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV)/scan
+	$(VENV)/scan/bin/python -m pip install --quiet --disable-pip-version-check -r tests/torture/requirements.txt
+	@touch $@
 
 $(VENV)/.bench: requirements.txt bench/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r bench/requirements.txt

@@ -61,7 +61,12 @@ def test_both_languages_have_the_same_chapters_and_commands() -> None:
 
 
 def test_every_direct_dependency_is_pinned() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "bench/requirements.txt"):
+    for name in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "bench/requirements.txt",
+        "tests/torture/requirements.txt",
+    ):
         for line in (HOME / name).read_text().splitlines():
             if line and not line.startswith(("#", "-r ")):
                 assert re.match(r"[a-z0-9-]+==[\w.]+(;.*)?$", line), line

@@ -33,6 +33,7 @@ _WORDS: Final = {
     "machine": Text("Le même document pour les machines :", "The same document for machines:"),
     "from": Text("de", "from"),
     "to": Text("à", "to"),
+    "same": Text("Même forme que", "The same form as"),
     "text": Text("texte", "text"),
     "integer": Text("entier", "whole number"),
     "number": Text("nombre", "number"),
@@ -94,6 +95,8 @@ class _Page:
         good = {status: told for status, told in operation["responses"].items() if not _is_problem(told)}
         bad = {status: told for status, told in operation["responses"].items() if _is_problem(told)}
         errors = self._table([f"<code>{status}</code>", _prose(told["description"])] for status, told in bad.items())
+        shown: dict[str, str] = {}
+        answers = "".join(self._answer(*one, shown) for one in good.items())
         return (
             f'<section id="{_anchor(method, path)}"><h2><b>{method}</b> <code>{escape(path)}</code></h2>'
             f'<p class="lead">{_prose(operation["summary"])}</p>{detail}'
@@ -101,7 +104,7 @@ class _Page:
             f" · {self._say('allowance')} {_prose(operation['x-allowance'])}</p>"
             f"<h3>{self._say('copy')}</h3>{samples}"
             f"{self._parameters(operation.get('parameters', []))}{self._body(operation)}"
-            f"<h3>{self._say('answers')}</h3>{''.join(self._answer(*one) for one in good.items())}"
+            f"<h3>{self._say('answers')}</h3>{answers}"
             f"<h3>{self._say('errors')}</h3>{errors}</section>"
         )
 
@@ -120,16 +123,24 @@ class _Page:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         return f"<h3>{self._say('body')}</h3>{self._fields(_target(schema))}"
 
-    def _answer(self, status: str, told: Json) -> str:
+    def _answer(self, status: str, told: Json, shown: dict[str, str]) -> str:
+        """Return one answer; `shown` holds the shapes that were shown already, and the status of each."""
         content = told.get("content", {})
         names = {_target(one["schema"]): None for one in content.values() if "$ref" in one.get("schema", {})}
         media = ", ".join(f"<code>{escape(media_type)}</code>" for media_type in content)
         headers = self._table(
             [f"<code>{escape(name)}</code>", _prose(one["description"])] for name, one in told["headers"].items()
         )
+        fields = "".join(
+            f'<p class="quiet">{self._say("same")} <code>{shown[name]}</code></p>'
+            if name in shown
+            else self._fields(name)
+            for name in names
+        )
+        shown.update(dict.fromkeys(names, status))
         return (
             f'<p><code class="status">{status}</code> {_prose(told["description"])} <span class="quiet">{media}</span>'
-            f"</p>{''.join(map(self._fields, names))}"
+            f"</p>{fields}"
             f"<details><summary>{self._say('headers')}</summary>{headers}</details>"
         )
 

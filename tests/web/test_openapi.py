@@ -110,6 +110,7 @@ def test_the_page_is_open_and_needs_nothing_from_elsewhere(tmp_path: Path, langu
             assert isinstance(face, Face)
             assert f"<code>{face.path}</code>" in html
     assert f'<html lang="{language}">' in html
+    assert html.count("<code>checks.*.ok</code>") == 1  # 503 of /ready has the form of its 200, and says so
     assert "hush" not in html
     assert not re.search(r"<(script|link|img|iframe|form)|style=|\son\w+=|url\(|@import", html)
     assert set(re.findall(r'(?:href|src)="(?!#)([^"]*)"', html)) == {"/openapi.json"}
