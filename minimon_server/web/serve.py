@@ -201,17 +201,17 @@ async def serve(
             ]
             companions = [asyncio.create_task(_told(one, edge.lines)) for one in beside]
             with end.of_signals():
-                await _until_up(listeners, end.begun)
-                if not end.begun.done():
-                    ready()
-                await end.begun
-                ending()
-                for listener in listeners:
-                    listener.should_exit = True
-                await asyncio.gather(*tasks)
-                for companion in companions:
-                    companion.cancel()
-                await asyncio.gather(*companions, return_exceptions=True)
+                try:
+                    await _until_up(listeners, end.begun)
+                    if not end.begun.done():
+                        ready()
+                    await end.begun
+                    ending()
+                finally:
+                    for listener in listeners:
+                        listener.should_exit = True
+                    await asyncio.gather(*tasks)
+                    await _cancel(companions)
     if gone := end.begun.result():
         raise StartupError(
             [f"the listener on port {gone.config.port} has ended, and the server with it"], exit_status=1
@@ -249,6 +249,12 @@ async def _until_up(listeners: Sequence[Listener], end: asyncio.Future[Listener 
     either: list[asyncio.Future[Any]] = [waiting, end]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _told(companion: Coroutine[Any, Any, None], lines: Lines) -> None:

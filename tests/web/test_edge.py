@@ -126,6 +126,7 @@ SLOW = {
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked" + END, b"5\r\nab"),
         408,
     ),
+    "an answer first, then silence": ((GET + b"\r\n",), 200),
     "an answer first, then half a head": ((GET + b"\r\n", GET), 200),
     "an answer first, then empty lines": ((GET + b"\r\n", b"\r\n"), 200),
 }
