@@ -98,7 +98,7 @@ class Listener(uvicorn.Server):
                 ssl=config.ssl,
                 backlog=config.backlog,
                 ssl_handshake_timeout=patience,
-                ssl_shutdown_timeout=patience,
+                ssl_shutdown_timeout=edge.limits.stall_seconds if config.ssl else None,
             )
             self.servers.append(server)
         self.started = True
