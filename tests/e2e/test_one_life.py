@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import ssl
@@ -112,3 +113,29 @@ def test_one_signal_ends_both_and_clients_that_are_stuck_do_not_outlast_the_grac
     assert '"level":"error"' not in text
     assert told.count("ending") == told.count("end") == 1
     assert "Traceback" not in server.errors.read_text()
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer_after_the_signal(tmp_path: Path) -> None:
+    with RunningServer(tmp_path, MINIMON_RATE_LIMIT_PER_MIN="0") as server, ExitStack() as stack:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        plain = stack.enter_context(socket.socket())
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", server.https_port))
+        line = stack.enter_context(context.wrap_socket(plain))
+        line.settimeout(PATIENCE)
+        line.sendall(b"GET /v1/generate?rarity=S HTTP/1.1\r\nHost: x\r\n\r\n" * 8)
+        server.wait_for_log('"path":"/v1/generate"')
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log('"event":"ending"')
+        received = bytearray()
+        while piece := line.recv(4096):
+            received += piece
+        whole = 0
+        while received:
+            head, _, rest = received.partition(b"\r\n\r\n")
+            length = int(re.findall(rb"content-length: (\d+)", head)[0])
+            assert len(rest) >= length
+            received, whole = rest[length:], whole + 1
+        assert whole == server.log.read_text().count('"path":"/v1/generate"')
+        assert server.process.wait(PATIENCE) == 0
