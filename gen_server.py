@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 try:
     from minimon_server import __version__
+    from minimon_server.creatures.dice import Dice
     from minimon_server.creatures.hatchery import Hatchery
     from minimon_server.creatures.naming import LocalNames, NameSource
     from minimon_server.creatures.rarity import RarityTable
@@ -28,9 +30,16 @@ try:
     from minimon_server.environment import read_settings, unknown_variables
     from minimon_server.errors import StartupError
     from minimon_server.logs import Lines, Logger, LogSink, adopt_standard_library
+    from minimon_server.scores import key_files
+    from minimon_server.scores.certify import Randomness, Scores
+    from minimon_server.scores.custody import Keys
+    from minimon_server.scores.ledger import Paths
+    from minimon_server.scores.rehearsal import rehearse
+    from minimon_server.scores.signer import make_signer
     from minimon_server.settings import Settings
     from minimon_server.terminal import banner, parse, say, warnings_about
-    from minimon_server.web import metrics, serve, tls
+    from minimon_server.times import Clock
+    from minimon_server.web import ledger, metrics, serve, tls
     from minimon_server.web.app import make_app
     from minimon_server.web.edge import Edge, Limits
     from minimon_server.web.readiness import Check, Readiness
@@ -73,21 +82,33 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
         log.warning("unknown setting", problem=line)
     names = make_names(settings, log)
     readiness = make_readiness(settings, hatchery, names)
+    scores = make_scores(settings, lines)
+    readiness.add("scores", lambda: Check(scores.facts, scores.trouble))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         log.info("start", version=__version__, backend=settings.generation_backend, names=settings.name_backend)
+        await scores.start()
         try:
             yield
         finally:
             readiness.end()
             await names.close()
+            await scores.close()
         log.info("end")
         sink.flush()
 
-    tally, told = Tally(), [metrics.log(sink)]
+    tally = Tally()
     app = make_app(
-        settings, hatchery, lines, lifespan=lifespan, names=names, ready=readiness, sources=told, tally=tally
+        settings,
+        hatchery,
+        lines,
+        lifespan=lifespan,
+        names=names,
+        ready=readiness,
+        faces=ledger.faces(scores),
+        sources=[metrics.log(sink), metrics.scores(scores)],
+        tally=tally,
     )
     return Server(settings, app, lines, names, log, sink, readiness, tally)
 
@@ -116,6 +137,22 @@ def make_names(settings: Settings, log: Logger) -> NameSource:
         settings.name_language,
     )
     return RemoteNames(model, log, log_content=settings.log_remote_content, clock=time.monotonic)
+
+
+def make_scores(settings: Settings, lines: Lines) -> Scores:
+    """Load the keys, making those that may be made, and take the ledger's lock; the ledger itself is read later."""
+    files, paths, log = key_files.files_of(settings), Paths(settings.score_ledger_path), lines.logger()
+
+    def tell(remarkable: str) -> None:
+        log.warning("keys", problem=remarkable)
+        say(remarkable)
+
+    signing = key_files.load_signing_key(files, key_files.passphrase_of(settings), tls.utc_now(), tell)
+    begun = paths.beside("checkpoint").exists()
+    checkpoint = key_files.load_checkpoint_key(files, signing.public, tell, may_make=not begun)
+    dice = Dice()
+    randomness = Randomness(id=lambda: dice.throw()[:12].hex(), nonce=lambda: dice.throw()[:16].hex())
+    return Scores(paths, Keys(signing, make_signer(signing, lines), checkpoint), randomness, Clock(), log)
 
 
 def make_readiness(settings: Settings, hatchery: Hatchery, names: NameSource) -> Readiness:
@@ -200,9 +237,11 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
         tls.server_context(certificate, key)
         for warning in warnings(settings):
             say(f"WARNING: {warning}")
+    files, paths = key_files.files_of(settings), Paths(settings.score_ledger_path)
+    rehearse(files, key_files.passphrase_of(settings), paths, tls.utc_now(), say)
     for line in unknown_variables(environ):
         say(f"WARNING: {line}")
-    say("All is well: settings, pictures and certificate can be used.")
+    say("All is well: settings, pictures, certificate, keys and ledger can be used.")
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -225,10 +264,16 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
 
 
 def __getattr__(name: str) -> object:
-    """Make the application for `uvicorn gen_server:app`, which does the listening itself."""
+    """Make the application for `uvicorn gen_server:app`, which does the listening itself, and asks more than once."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _application()
+
+
+@cache
+def _application() -> Starlette:
     try:
+        # Made once: a second one would find the ledger locked by the first.
         return build(read_settings(os.environ, home=HOME, here=Path.cwd()), os.environ).app
     except StartupError as error:
         for line in error.lines:

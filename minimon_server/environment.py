@@ -15,6 +15,15 @@ from minimon_server.settings import Settings
 
 PREFIX: Final = "MINIMON_"
 MOST_PICTURES: Final = 10_000
+_FILES_OF_ONE_PURPOSE: Final = (
+    "tls_cert_path",
+    "tls_key_path",
+    "signing_key_path",
+    "signing_cert_path",
+    "signing_key_passphrase_file",
+    "checkpoint_key_path",
+    "score_ledger_path",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ def read_settings(environ: Mapping[str, str], *, home: Path, here: Path) -> Sett
         origin[variable.field] = name
         if text := environ.get(name):
             values[variable.field] = here / text if variable.is_path else text
-        elif variable.is_path:
+        elif variable.is_path and variable.default:
             values[variable.field] = home / variable.default
     try:
         settings, mistaken, lines = Settings.model_validate(values), frozenset[str](), list[str]()
@@ -109,10 +118,12 @@ def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
             {"http_port", "port"},
             f"MINIMON_HTTP_PORT holds {settings.http_port}, as MINIMON_PORT does; it may hold another port, or 0",
         )
-    if settings.tls_cert_path == settings.tls_key_path:
+    yield from _shared_paths(settings)
+    if settings.signing_key_passphrase.get_secret_value() and settings.signing_key_passphrase_file:
         yield (
-            {"tls_cert_path", "tls_key_path"},
-            "MINIMON_TLS_KEY_PATH holds the path of the certificate; it may hold any other",
+            {"signing_key_passphrase", "signing_key_passphrase_file"},
+            "MINIMON_SIGNING_KEY_PASSPHRASE_FILE names a file, but MINIMON_SIGNING_KEY_PASSPHRASE holds a passphrase "
+            "too; set one of them",
         )
     count = settings.max_index - settings.min_index + 1
     if not 1 <= count <= MOST_PICTURES:
@@ -133,7 +144,19 @@ def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
             yield tokens, "MINIMON_PLAY_TOKEN holds the same text as MINIMON_BEARER_TOKEN; it may hold any other"
 
 
+def _shared_paths(settings: Settings) -> Iterator[tuple[set[str], str]]:
+    """Tell of two settings that name one file: each of these files has one purpose."""
+    first: dict[Path, str] = {}
+    for field in _FILES_OF_ONE_PURPOSE:
+        path = getattr(settings, field)
+        if path is not None and (other := first.setdefault(path, field)) != field:
+            told = f"{PREFIX}{field.upper()} holds the path that {PREFIX}{other.upper()} holds; it may hold any other"
+            yield {field, other}, told
+
+
 def _shown(default: object) -> str:
+    if default is None:
+        return ""
     if isinstance(default, SecretStr):
         return default.get_secret_value()
     if isinstance(default, bool):

@@ -129,6 +129,15 @@ class PayloadTooLarge(MinimonError):
         )
 
 
+class UnsupportedMediaType(MinimonError):
+    """A body of a kind that its route does not read."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+    title = Text("Type de contenu non pris", "Unsupported media type")
+    default = Text("Cette route ne lit pas ce type de contenu.", "This route does not read this kind of content.")
+
+
 class HeadersTooLarge(MinimonError):
     """A request line and headers beyond 16 KiB or 100 fields."""
 
@@ -177,6 +186,45 @@ class GenerationFailed(MinimonError):
     status = 500
     title = Text("Échec de génération", "Generation failed")
     default = Text("Le Minimon n'a pas pu être généré.", "The Minimon could not be generated.")
+
+
+class SigningUnavailable(MinimonError):
+    """Whoever signs scores does not answer now; `Retry-After` says how many seconds to wait."""
+
+    code = "SIGNING_UNAVAILABLE"
+    status = 503
+    title = Text("Signature indisponible", "Signing unavailable")
+
+    def __init__(self, why: Text | None = None, *, retry_after: int = 5) -> None:
+        super().__init__(
+            why
+            or Text(
+                f"Rien ne peut être signé en ce moment ; réessayez dans {retry_after} s.",
+                f"Nothing can be signed at this moment; try again in {retry_after} s.",
+            ),
+            headers={"Retry-After": str(retry_after)},
+        )
+
+
+class Conflict(MinimonError):
+    """What is asked for cannot be done in the present state of things."""
+
+    code = "CONFLICT"
+    status = 409
+    title = Text("Conflit", "Conflict")
+    default = Text("L'état présent ne le permet pas.", "The present state does not allow this.")
+
+
+class IdempotencyMismatch(MinimonError):
+    """A key that came with another request before (draft-ietf-httpapi-idempotency-key-header-07, section 2.7)."""
+
+    code = "IDEMPOTENCY_MISMATCH"
+    status = 422
+    title = Text("Clé déjà utilisée", "Key already used")
+    default = Text(
+        "Cette Idempotency-Key a déjà servi pour une autre requête.",
+        "This Idempotency-Key was used for another request before.",
+    )
 
 
 class StartupError(Exception):

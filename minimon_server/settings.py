@@ -46,6 +46,28 @@ class Settings(BaseModel):
         Path("certs/cert.pem"), **_spec("TLS certificate, made if both files are missing", "a path", path=True)
     )
     tls_key_path: Path = Field(Path("certs/key.pem"), **_spec("TLS private key", "a path", path=True))
+    signing_key_path: Path = Field(
+        Path("certs/app_signing_key.pem"),
+        **_spec("private key that signs scores, made if it and its certificate are missing", "a path", path=True),
+    )
+    signing_cert_path: Path = Field(
+        Path("certs/app_signing_cert.pem"),
+        **_spec("certificate of the signing key; a key may do without", "a path", path=True),
+    )
+    signing_key_passphrase: Token = Field(
+        SecretStr(""),
+        **_spec("passphrase of the signing key, if it is encrypted", "UTF-8 text without blanks at its ends"),
+    )
+    signing_key_passphrase_file: Path | None = Field(
+        None, **_spec("file that holds that passphrase instead", "a path", path=True)
+    )
+    checkpoint_key_path: Path = Field(
+        Path("certs/app_checkpoint_key.pem"),
+        **_spec("Ed25519 key that signs the ledger's checkpoints", "a path", path=True),
+    )
+    score_ledger_path: Path = Field(
+        Path("data/certified_scores.jsonl"), **_spec("ledger of the certified scores", "a path", path=True)
+    )
     shutdown_grace: int = Field(
         10, ge=1, le=3600, **_spec("seconds that running requests get at the end", "a whole number from 1 to 3600")
     )
@@ -146,7 +168,8 @@ class Settings(BaseModel):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown."""
-        kept = [self.bearer_token, self.play_token, *([self.openai_api_key] if self.has_api_key else [])]
+        kept = [self.bearer_token, self.play_token, self.signing_key_passphrase]
+        kept += [self.openai_api_key] if self.has_api_key else []
         return tuple(secret.get_secret_value() for secret in kept)
 
     @property

@@ -30,7 +30,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         + "\nLOG_* and OPENAI_* are read without MINIMON_ too. Documents: README.md",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--check", action="store_true", help="validate settings, pictures and certificate, then end")
+    parser.add_argument(
+        "--check", action="store_true", help="validate settings, pictures, certificate, keys and ledger, then end"
+    )
     parser.add_argument("--version", action="version", version=f"Minimon {__version__}")
     return parser.parse_args(arguments)
 

@@ -191,9 +191,9 @@ def test_the_prefixed_name_wins_for_name_servers_too() -> None:
 
 def test_the_api_key_that_the_documents_print_is_no_secret() -> None:
     plain = read_settings({"MINIMON_BEARER_TOKEN": "hush"}, home=HOME, here=HERE)
-    assert plain.secrets == ("hush", "")
+    assert plain.secrets == ("hush", "", "")
     kept = read_settings({"OPENAI_API_KEY": "s3sam"}, home=HOME, here=HERE)
-    assert kept.secrets == ("", "", "s3sam")
+    assert kept.secrets == ("", "", "", "s3sam")
     assert "s3sam" not in repr(kept)
 
 
@@ -224,6 +224,27 @@ def test_a_play_token_alone_would_leave_the_rest_open() -> None:
 def test_the_two_tokens_must_differ() -> None:
     (line,) = mistakes(MINIMON_PLAY_TOKEN="same", MINIMON_BEARER_TOKEN="same")
     assert "any other" in line
+
+
+def test_the_passphrase_of_the_signing_key_has_one_source_and_is_never_shown() -> None:
+    settings = read_settings({"MINIMON_SIGNING_KEY_PASSPHRASE": "open sesame"}, home=HOME, here=HERE)
+    assert "open sesame" in settings.secrets
+    assert "sesame" not in repr(settings)
+    assert settings.signing_key_passphrase_file is None
+    (line,) = mistakes(MINIMON_SIGNING_KEY_PASSPHRASE="open sesame", MINIMON_SIGNING_KEY_PASSPHRASE_FILE="file")
+    assert "set one of them" in line
+    assert "sesame" not in line
+    named = read_settings({"MINIMON_SIGNING_KEY_PASSPHRASE_FILE": "file"}, home=HOME, here=HERE)
+    assert named.signing_key_passphrase_file == HERE / "file"
+
+
+def test_a_file_of_keys_has_one_purpose() -> None:
+    (line,) = mistakes(MINIMON_SIGNING_KEY_PATH="key.pem", MINIMON_CHECKPOINT_KEY_PATH="key.pem")
+    assert (
+        line == "MINIMON_CHECKPOINT_KEY_PATH holds the path that MINIMON_SIGNING_KEY_PATH holds; it may hold any other"
+    )
+    (line,) = mistakes(MINIMON_TLS_CERT_PATH="one.pem", MINIMON_TLS_KEY_PATH="one.pem")
+    assert line.startswith("MINIMON_TLS_KEY_PATH holds")
 
 
 def test_two_listeners_cannot_share_a_port() -> None:

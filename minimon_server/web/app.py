@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -38,34 +39,30 @@ def make_app(
     dice: Dice | None = None,
     names: NameSource | None = None,
     ready: readiness.Readiness | None = None,
+    faces: Sequence[Face] = (),
     sources: Sequence[metrics.Source] = (),
     tally: Tally | None = None,
 ) -> Starlette:
-    """Return the whole application; without `names` they are local, `sources` are what else `/metrics` tells."""
+    """Return the whole application; without `names` they are local.
+
+    `faces` are the routes of further parts, `sources` what else `/metrics` tells.
+    """
     clock, tally = Clock(), tally or Tally()
     ready = ready or readiness.Readiness({})
     names = names or LocalNames()
     hatch = generate.Generate(hatchery, names, settings, clock, dice or Dice(), tally)
-    alive = health.Health(settings, clock)
     told = metrics.Metrics([*metrics.usual(tally, settings, names, ready), *sources])
     routes = [
         Face("/v1/generate", hatch, access=Access.PLAY, cost=Cost.CREATE, guide=generate.GUIDE),
-        Face("/health", alive.answer, access=Access.OPEN, cost=Cost.FREE, guide=health.GUIDE),
+        health.face(settings, clock),
         Face("/ready", ready.answer, guide=readiness.GUIDE),
         Face("/metrics", told.answer, guide=metrics.GUIDE),
     ]
+    routes += faces
     routes += pages.faces(routes, settings)
-    observe = Middleware(Observe, lines=lines, tally=tally, new_id=request_ids(), log_bodies=settings.log_request_body)
-    gate = Middleware(Gate, settings=settings, routes=routes, table=RateTable())
     app = App(
         routes=routes,
-        middleware=[
-            *_proxies(settings),
-            observe,
-            *cors.layers(settings, tally),
-            Middleware(TellErrors, tally=tally),
-            gate,
-        ],
+        middleware=_layers(settings, routes, lines, tally),
         exception_handlers={HTTPException: _raise_as_ours},
         lifespan=lifespan,
     )
@@ -92,6 +89,17 @@ def request_ids() -> Callable[[], str]:
     """
     process, numbers = secrets.token_hex(4), itertools.count(1)
     return lambda: f"{process}{next(numbers) & 0xFFFFFFFF:08x}"
+
+
+def _layers(settings: Settings, routes: Sequence[BaseRoute], lines: Lines, tally: Tally) -> list[Middleware]:
+    """Return what a request passes on its way to its endpoint, the outermost layer first."""
+    return [
+        *_proxies(settings),
+        Middleware(Observe, lines=lines, tally=tally, new_id=request_ids(), log_bodies=settings.log_request_body),
+        *cors.layers(settings, tally),
+        Middleware(TellErrors, tally=tally),
+        Middleware(Gate, settings=settings, routes=routes, table=RateTable()),
+    ]
 
 
 def _proxies(settings: Settings) -> list[Middleware]:

@@ -38,5 +38,7 @@ class Guide:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     path: Mapping[str, Text] = field(default_factory=dict)
+    patterns: Mapping[str, str] = field(default_factory=dict)  # of parameters in the path
+    headers: Mapping[str, Text] = field(default_factory=dict)  # of the request, none of them required
     errors: tuple[type[MinimonError], ...] = ()
     samples: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from minimon_server.errors import Text
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
+from minimon_server.web.gate import Access, Cost, Face
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.schemas import HealthAnswer
 
@@ -19,6 +20,11 @@ GUIDE: Final = Guide(
     answers=(Answer(Text("Il répond.", "It answers."), {"application/json": HealthAnswer}),),
     samples=("-k {base}/health",),
 )
+
+
+def face(settings: Settings, clock: Clock) -> Face:
+    """Return the route: open to all, and never limited."""
+    return Face("/health", Health(settings, clock).answer, access=Access.OPEN, cost=Cost.FREE, guide=GUIDE)
 
 
 class Health:

@@ -19,6 +19,7 @@ from minimon_server.creatures.breaker import State
 from minimon_server.creatures.naming import NameSource
 from minimon_server.errors import Text
 from minimon_server.logs import LogSink
+from minimon_server.scores.certify import Scores
 from minimon_server.settings import Settings
 from minimon_server.web.gate import Cost, allowance
 from minimon_server.web.guide import Answer, Guide
@@ -161,6 +162,19 @@ def log(sink: LogSink) -> Source:
         yield CounterMetricFamily(
             "minimon_log_lines_lost", "Log lines lost: nobody read them, or too slowly.", value=sink.lost_lines
         )
+
+    return families
+
+
+def scores(part: Scores) -> Source:
+    """Return the source that tells of certified scores and their ledger."""
+
+    def families() -> Iterator[Family]:
+        yield CounterMetricFamily("minimon_scores_certified", "Scores certified.", value=part.certified)
+        yield CounterMetricFamily("minimon_scores_replayed", "Answers given again for a key.", value=part.replayed)
+        yield CounterMetricFamily("minimon_ledger_syncs", "Batches written and synced.", value=part.batches)
+        yield GaugeMetricFamily("minimon_ledger_records", "Records in the ledger.", value=part.records)
+        yield GaugeMetricFamily("minimon_ledger_up", "1 while scores can be certified.", value=int(not part.trouble))
 
     return families
 

@@ -37,8 +37,11 @@ class TellErrors:
             if scope["type"] != "http" or "minimon.status" in scope:
                 raise
             told = error if isinstance(error, MinimonError) else MinimonError()
-            if told.status >= 500:
+            if told.status == 500:
                 note(scope, exception=error.__cause__ or error)
+            elif told.status > 500:
+                # Known and told of where it began: a trace a request would fill what is left of a disk.
+                note(scope, reason=told.detail.en)
             self._tally.errors[told.code] += 1
             await problem(told, scope)(scope, receive, send)
 

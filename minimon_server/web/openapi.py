@@ -113,6 +113,10 @@ def _operation(
     if guide.detail:
         operation["description"] = guide.detail.spoken(language)
     parameters = _path_parameters(face, guide, language)
+    for name, meaning in guide.headers.items():
+        shape = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        told = meaning.spoken(language)
+        parameters.append({"name": name, "in": "header", "required": False, "description": told, "schema": shape})
     if guide.query:
         parameters += _query_parameters(schemas[guide.query.__name__])
     if parameters:
@@ -146,6 +150,8 @@ def _path_parameters(face: Face, guide: Guide, language: Language) -> list[Json]
         parameter: Json = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         if name in guide.path:
             parameter["description"] = guide.path[name].spoken(language)
+        if name in guide.patterns:
+            parameter["schema"]["pattern"] = guide.patterns[name]
         found.append(parameter)
     return found
 

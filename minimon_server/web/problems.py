@@ -64,6 +64,11 @@ def header(scope: Scope, name: bytes) -> bytes:
     return values[0] if len(values) == 1 else b", ".join(values)
 
 
+def headers_of(scope: Scope, name: bytes) -> list[bytes]:
+    """Return every value of a request header, as they came."""
+    return [value for key, value in scope["headers"] if key == name]
+
+
 def spoken_language(accept_language: bytes) -> Language:
     """Choose French or English by RFC 9110, section 12.5.4.
 

@@ -10,7 +10,7 @@ from minimon_server.creatures.hatchery import LARGEST_SEED
 from minimon_server.creatures.rarity import Rarity
 
 
-def _said(fr: str, en: str) -> dict[str, Any]:
+def said(fr: str, en: str) -> dict[str, Any]:
     """Describe a field in both languages; `openapi` shows the one that is asked for."""
     return {"description": en, "json_schema_extra": {"x-fr": fr}}
 
@@ -23,7 +23,7 @@ def _rarity_as_typed(value: object) -> object:
     return "S+" if value == "S " else value
 
 
-def _plain_digits(value: object) -> object:
+def plain_digits(value: object) -> object:
     """Refuse what `int()` would take beyond plain digits: blanks, underscores, other scripts' digits."""
     if isinstance(value, str) and not (value.isascii() and value.removeprefix("-").isdigit()):
         return "not a number"
@@ -31,7 +31,7 @@ def _plain_digits(value: object) -> object:
 
 
 # The limits stand next to the number: behind a validator, pydantic could not tell them to the OpenAPI document.
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), BeforeValidator(_plain_digits)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), BeforeValidator(plain_digits)]
 
 
 class GenerateQuery(BaseModel):
@@ -41,11 +41,11 @@ class GenerateQuery(BaseModel):
 
     rarity: Annotated[Rarity | None, BeforeValidator(_rarity_as_typed)] = Field(
         None,
-        **_said("La rareté voulue, au lieu d'une tirée au sort.", "The rarity to get, instead of one drawn by weight."),
+        **said("La rareté voulue, au lieu d'une tirée au sort.", "The rarity to get, instead of one drawn by weight."),
     )
     seed: Seed | None = Field(
         None,
-        **_said(
+        **said(
             "La même graine (et la même rareté) donne la même créature.",
             "The same seed (and rarity) gives the same creature.",
         ),
@@ -57,29 +57,29 @@ class CreatureMetadata(BaseModel):
 
     id: str = Field(
         pattern="^mnm_[0-9a-f]{24}$",
-        **_said(
+        **said(
             "`mnm_` et 24 chiffres hexadécimaux : 96 bits au hasard.",
             "`mnm_` and 24 hexadecimal digits: 96 random bits.",
         ),
     )
     name: str = Field(
-        **_said(
+        **said(
             "Des lettres, avec blancs, traits d'union ou apostrophes isolés ; 32 caractères au plus.",
             "Letters, with single blanks, hyphens or apostrophes inside; at most 32 characters.",
         )
     )
-    rarity: Rarity = Field(**_said("De F à S+.", "From F to S+."))
+    rarity: Rarity = Field(**said("De F à S+.", "From F to S+."))
 
 
 class CreatureAnswer(BaseModel):
     """The answer of `GET /v1/generate`."""
 
     imageBase64: str = Field(  # noqa: N815 - wire name
-        **_said("Le fichier PNG en base64 (RFC 4648, section 4).", "The PNG file in base64 (RFC 4648, section 4).")
+        **said("Le fichier PNG en base64 (RFC 4648, section 4).", "The PNG file in base64 (RFC 4648, section 4).")
     )
     metadata: CreatureMetadata
     generatedAt: str = Field(  # noqa: N815 - wire name
-        **_said("RFC 3339, UTC, en secondes entières.", "RFC 3339, UTC, whole seconds.")
+        **said("RFC 3339, UTC, en secondes entières.", "RFC 3339, UTC, whole seconds.")
     )
 
 
@@ -87,8 +87,8 @@ class HealthAnswer(BaseModel):
     """The answer of `GET /health`."""
 
     status: Literal["ok"]
-    time: str = Field(**_said("RFC 3339, UTC, en secondes entières.", "RFC 3339, UTC, whole seconds."))
-    backend: Literal["files"] = Field(**_said("Qui fait les images.", "Who makes the pictures."))
+    time: str = Field(**said("RFC 3339, UTC, en secondes entières.", "RFC 3339, UTC, whole seconds."))
+    backend: Literal["files"] = Field(**said("Qui fait les images.", "Who makes the pictures."))
 
 
 class CheckAnswer(BaseModel):
@@ -96,22 +96,22 @@ class CheckAnswer(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    ok: bool = Field(**_said("Vrai si la partie fait son travail.", "True while the part does its work."))
+    ok: bool = Field(**said("Vrai si la partie fait son travail.", "True while the part does its work."))
 
 
 class ReadyAnswer(BaseModel):
     """The answer of `GET /ready`."""
 
-    ready: bool = Field(**_said("Vrai avec 200, faux avec 503.", "True with 200, false with 503."))
-    reasons: list[str] = Field(**_said("Pourquoi pas, pour des personnes.", "Why not, for people."))
-    checks: dict[str, CheckAnswer] = Field(**_said("Chaque partie, par son nom.", "Each part, by its name."))
+    ready: bool = Field(**said("Vrai avec 200, faux avec 503.", "True with 200, false with 503."))
+    reasons: list[str] = Field(**said("Pourquoi pas, pour des personnes.", "Why not, for people."))
+    checks: dict[str, CheckAnswer] = Field(**said("Chaque partie, par son nom.", "Each part, by its name."))
 
 
 class WrongField(BaseModel):
     """One field of a request that is wrong."""
 
-    field: str = Field(**_said("Son nom, comme le client l'a écrit.", "Its name, as the client wrote it."))
-    message: str = Field(**_said("Ce qu'il peut contenir.", "What it may hold."))
+    field: str = Field(**said("Son nom, comme le client l'a écrit.", "Its name, as the client wrote it."))
+    message: str = Field(**said("Ce qu'il peut contenir.", "What it may hold."))
 
 
 class ProblemAnswer(BaseModel):
@@ -120,11 +120,11 @@ class ProblemAnswer(BaseModel):
     type: Literal["about:blank"]
     title: str
     status: int = Field(ge=400, le=599)
-    detail: str = Field(**_said("Une phrase pour une personne, dans sa langue.", "A sentence for a person, in theirs."))
+    detail: str = Field(**said("Une phrase pour une personne, dans sa langue.", "A sentence for a person, in theirs."))
     code: str = Field(
-        pattern="^[A-Z_]+$", **_said("Ne change jamais avec la langue.", "Never changes with the language.")
+        pattern="^[A-Z_]+$", **said("Ne change jamais avec la langue.", "Never changes with the language.")
     )
-    requestId: str = Field(**_said("Sous quel nom le journal en parle.", "What the log calls it."))  # noqa: N815 - wire name
+    requestId: str = Field(**said("Sous quel nom le journal en parle.", "What the log calls it."))  # noqa: N815 - wire name
     errors: list[WrongField] = Field(
-        default_factory=list, **_said("Chaque champ invalide.", "Every field that is wrong.")
+        default_factory=list, **said("Chaque champ invalide.", "Every field that is wrong.")
     )

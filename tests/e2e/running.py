@@ -35,11 +35,29 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(extra)
 
 
+def files_in(folder: Path) -> dict[str, str]:
+    """Return the settings that put every file of a server into `folder`: two of them never share a ledger."""
+    return {
+        "MINIMON_TLS_CERT_PATH": str(folder / "certs" / "cert.pem"),
+        "MINIMON_TLS_KEY_PATH": str(folder / "certs" / "key.pem"),
+        "MINIMON_SIGNING_KEY_PATH": str(folder / "certs" / "app_signing_key.pem"),
+        "MINIMON_SIGNING_CERT_PATH": str(folder / "certs" / "app_signing_cert.pem"),
+        "MINIMON_CHECKPOINT_KEY_PATH": str(folder / "certs" / "app_checkpoint_key.pem"),
+        "MINIMON_SCORE_LEDGER_PATH": str(folder / "data" / "certified_scores.jsonl"),
+    }
+
+
 def run_to_end(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end and return what it said."""
     command = [sys.executable, str(HOME / "gen-server.py"), *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=clean_environment(environ), capture_output=True, text=True, timeout=PATIENCE, check=False
+        command,
+        cwd=cwd,
+        env=clean_environment(files_in(cwd) | environ),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 
@@ -50,11 +68,10 @@ class RunningServer:
         self.https_port, self.http_port = free_ports(2)
         self.cwd = cwd
         self._command = list(command or [sys.executable, str(HOME / "gen-server.py")])
-        self._environ = {
+        self.environ = {
             "MINIMON_PORT": str(self.https_port),
             "MINIMON_HTTP_PORT": str(self.http_port),
-            "MINIMON_TLS_CERT_PATH": str(cwd / "certs" / "cert.pem"),
-            "MINIMON_TLS_KEY_PATH": str(cwd / "certs" / "key.pem"),
+            **files_in(cwd),
         } | environ
         self.log = cwd / "stdout"
         self.errors = cwd / "stderr"
@@ -90,7 +107,7 @@ class RunningServer:
     def __enter__(self) -> Self:
         with self.log.open("wb") as out, self.errors.open("wb") as err:
             self.process = subprocess.Popen(
-                self._command, cwd=self.cwd, env=clean_environment(self._environ), stdout=out, stderr=err
+                self._command, cwd=self.cwd, env=clean_environment(self.environ), stdout=out, stderr=err
             )
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:

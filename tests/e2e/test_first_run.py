@@ -20,7 +20,7 @@ import pytest
 
 from minimon_server.engines.files import png_size
 from minimon_server.environment import variables
-from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment, free_ports, run_to_end
+from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment, files_in, free_ports, run_to_end
 from tests.support import write_pictures
 
 needs_curl = pytest.mark.skipif(
@@ -33,7 +33,13 @@ def test_a_first_start_makes_a_certificate_and_says_where_to_look(tmp_path: Path
         key, certificate = tmp_path / "certs" / "key.pem", tmp_path / "certs" / "cert.pem"
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
         assert stat.S_IMODE(certificate.stat().st_mode) == 0o644
-        assert {path.name for path in (tmp_path / "certs").iterdir()} == {"cert.pem", "key.pem"}
+        assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "certs").iterdir()} == {
+            "cert.pem": 0o644,
+            "key.pem": 0o600,
+            "app_signing_cert.pem": 0o644,
+            "app_signing_key.pem": 0o600,
+            "app_checkpoint_key.pem": 0o600,
+        }
         with server.client() as client:
             body = client.get("/v1/generate").json()
         assert png_size(base64.b64decode(body["imageBase64"])) == (512, 512)
@@ -44,7 +50,10 @@ def test_a_first_start_makes_a_certificate_and_says_where_to_look(tmp_path: Path
         assert server.end() == 0
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
         assert [line["event"] for line in lines if line["event"] != "request"] == [
+            "keys",
+            "keys",
             "start",
+            "ledger open",
             "listening",
             "ending",
             "end",
@@ -58,7 +67,8 @@ def test_two_first_starts_at_once_share_one_certificate(tmp_path: Path) -> None:
     shared = {"MINIMON_TLS_CERT_PATH": "certs/cert.pem", "MINIMON_TLS_KEY_PATH": "certs/key.pem"}
     servers = []
     for ports in (free_ports(2), free_ports(2)):
-        environ = shared | {"MINIMON_PORT": str(ports[0]), "MINIMON_HTTP_PORT": str(ports[1])}
+        own = files_in(tmp_path / str(ports[0])) | shared  # of the scores and their ledger: one server, one ledger
+        environ = own | {"MINIMON_PORT": str(ports[0]), "MINIMON_HTTP_PORT": str(ports[1])}
         command = [sys.executable, str(HOME / "gen-server.py")]
         started = subprocess.Popen(
             command, cwd=tmp_path, env=clean_environment(environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -120,7 +130,7 @@ def test_uvicorn_can_serve_it_too(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported_for_the_static_backend(tmp_path: Path) -> None:
     program = "import sys, gen_server; gen_server.app; print(*sorted(m for m in sys.modules if '.' not in m))"
-    environ = clean_environment({"PYTHONPATH": str(HOME)})
+    environ = clean_environment(files_in(tmp_path) | {"PYTHONPATH": str(HOME)})
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
     )
@@ -157,10 +167,9 @@ def test_a_signal_lets_a_running_request_finish(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_told_by_its_setting(tmp_path: Path) -> None:
     with RunningServer(tmp_path) as server:
         (other,) = free_ports(1)
-        certificate = {"MINIMON_TLS_CERT_PATH": "certs/cert.pem", "MINIMON_TLS_KEY_PATH": "certs/key.pem"}
-        done = run_to_end(
-            cwd=tmp_path, MINIMON_PORT=str(server.https_port), MINIMON_HTTP_PORT=str(other), **certificate
-        )
+        second = tmp_path / "second"
+        second.mkdir()
+        done = run_to_end(cwd=second, MINIMON_PORT=str(server.https_port), MINIMON_HTTP_PORT=str(other))
         assert done.returncode == 1
         assert f"port {server.https_port}" in done.stderr
         assert "MINIMON_PORT" in done.stderr

@@ -1,0 +1,1 @@
+"""Who vouches: scores signed, kept in a ledger, and provable to anyone. Knows nothing of HTTP or pictures."""

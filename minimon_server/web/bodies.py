@@ -1,0 +1,46 @@
+"""The body of a request, whole and within its limit, or a clear error. Does not look into it."""
+
+from __future__ import annotations
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from minimon_server.errors import PayloadTooLarge, Text, UnsupportedMediaType
+from minimon_server.web.problems import header
+
+MOST_BYTES = 16 * 1024
+
+
+async def read_json_body(scope: Scope, receive: Receive, most_bytes: int = MOST_BYTES) -> bytes:
+    """Return the body of a request that says it is JSON.
+
+    That it must say so is no pedantry: a page of another site cannot, without being asked first (CORS preflight), and
+    would otherwise reach a server on its visitor's own machine. Raise `UnsupportedMediaType` or `PayloadTooLarge`;
+    the edge refuses larger bodies before, where there is an edge.
+    """
+    media_type = header(scope, b"content-type").partition(b";")[0].strip(b" \t").lower()
+    if media_type != b"application/json":
+        raise UnsupportedMediaType(
+            Text(
+                "Le corps doit être annoncé par « Content-Type: application/json ».",
+                "The body must be announced by 'Content-Type: application/json'.",
+            )
+        )
+    message = await receive()
+    if not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        if len(body) > most_bytes:
+            raise PayloadTooLarge(limit=most_bytes)
+        return body
+    parts, size = [message["body"]], len(message["body"])
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most_bytes:
+            raise PayloadTooLarge(limit=most_bytes)
+    return b"".join(parts)
