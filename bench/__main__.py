@@ -12,7 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bench import certificate, client, contenders, cores, generate, machine, memory, profiling, report, startup
+from bench import (
+    certificate,
+    certify,
+    client,
+    contenders,
+    cores,
+    generate,
+    ledgers,
+    machine,
+    memory,
+    profiling,
+    report,
+    startup,
+)
 from bench.errors import BenchError, ToolMissingError
 from bench.plan import FULL, QUICK, Plan, Stage
 from bench.report import Part, Table
@@ -21,9 +34,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "bench.md"
 PARTS: dict[str, Callable[[Stage], Part]] = {
     "generate": generate.measure,
+    "certify": certify.measure,
+    "ledger": ledgers.measure,
     "startup": startup.measure,
     "memory": memory.measure,
 }
+PROFILED = {"generate": generate.SHAPE, "certify": certify.MANY}
 COLUMNS = (contenders.OURS, contenders.PLAIN, contenders.NGINX, contenders.NGINX_ONE, contenders.BARE)
 FAILED, SKIPPED = 1, 3
 PROFILE_SECONDS, QUICK_PROFILE_SECONDS = 15, 4
@@ -35,7 +51,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         with _stage(QUICK if options.quick else FULL) as stage:
-            return _profile(stage, options.quick) if options.what == "profile" else _measure(stage, options)
+            return _profile(stage, options) if options.what == "profile" else _measure(stage, options)
     except BenchError as failure:
         print(f"FAILED: {failure}", file=sys.stderr)
         return FAILED
@@ -54,8 +70,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", choices=tuple(PARTS), help="one part of the table")
     parser.add_argument("--write", action="store_true", help=f"also put the table into {DOCUMENT.relative_to(ROOT)}")
     options = parser.parse_args()
-    if options.what == "profile" and (options.only or options.write):
-        parser.error("profile takes neither --only nor --write")
+    if options.what == "profile" and (options.only not in (None, *PROFILED) or options.write):
+        parser.error(f"profile takes no --write, and --only for {' and '.join(PROFILED)}")
     return options
 
 
@@ -87,8 +103,9 @@ def _measure(stage: Stage, options: argparse.Namespace) -> int:
     return SKIPPED if table.skipped else 0
 
 
-def _profile(stage: Stage, quick: bool) -> int:
-    print(profiling.measure(stage, QUICK_PROFILE_SECONDS if quick else PROFILE_SECONDS))
+def _profile(stage: Stage, options: argparse.Namespace) -> int:
+    seconds = QUICK_PROFILE_SECONDS if options.quick else PROFILE_SECONDS
+    print(profiling.measure(stage, seconds, PROFILED[options.only or "generate"]))
     return 0
 
 

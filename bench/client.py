@@ -35,8 +35,9 @@ def trust(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
 
 
-def ask(port: int, path: str, context: ssl.SSLContext, times: int = 1) -> list[Answer]:
-    """Ask for a path a number of times over one kept connection."""
+def ask(port: int, path: str, context: ssl.SSLContext, times: int = 1, body: bytes | None = None) -> list[Answer]:
+    """Ask for a path a number of times over one kept connection; a body, which is JSON, is posted."""
+    method, headers = ("GET", {}) if body is None else ("POST", {"Content-Type": "application/json"})
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS, context=context)
     try:
         connection.connect()
@@ -45,7 +46,7 @@ def ask(port: int, path: str, context: ssl.SSLContext, times: int = 1) -> list[A
         tls, suite = (cipher[1], cipher[0]) if cipher else ("none", "none")
         answers = []
         for _ in range(times):
-            connection.request("GET", path)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             answers.append(Answer(response.status, response.read(), tls, suite))
         return answers

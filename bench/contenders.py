@@ -98,18 +98,50 @@ class Contender:
         return f"https://127.0.0.1:{self.program.port}{path}"
 
 
-def ours(stage: Stage) -> Contender:
-    """The server itself, as its users start it, with its log of requests on."""
+@dataclass(frozen=True)
+class ScoreFiles:
+    """Where a server keeps what certifies scores: the ledger, and the keys, which are made where there are none."""
+
+    folder: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger; what belongs to it lies beside it."""
+        return self.folder / "scores.jsonl"
+
+    @property
+    def key(self) -> Path:
+        """The private key that signs scores."""
+        return self.folder / "signing_key.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """Its certificate."""
+        return self.folder / "signing_cert.pem"
+
+    @property
+    def checkpoint_key(self) -> Path:
+        """The private key that signs checkpoints."""
+        return self.folder / "checkpoint_key.pem"
+
+
+def ours(stage: Stage, scores: ScoreFiles | None = None) -> Contender:
+    """The server itself, as its users start it, with its log of requests on; its keys and its ledger are our own."""
     script = stage.root / "gen-server.py"
     if not script.is_file():
         raise BenchError(f"{script} is not there")
     port, output = free_port(), stage.folder / "ours.log"
+    scores = scores or ScoreFiles(stage.folder / "scores")
     env = {
         "MINIMON_PORT": str(port),
         "MINIMON_HTTP_PORT": "0",
         "MINIMON_RATE_LIMIT_PER_MIN": "0",
         "MINIMON_TLS_CERT_PATH": str(stage.certificate.certificate),
         "MINIMON_TLS_KEY_PATH": str(stage.certificate.key),
+        "MINIMON_SIGNING_KEY_PATH": str(scores.key),
+        "MINIMON_SIGNING_CERT_PATH": str(scores.certificate),
+        "MINIMON_CHECKPOINT_KEY_PATH": str(scores.checkpoint_key),
+        "MINIMON_SCORE_LEDGER_PATH": str(scores.ledger),
     }
     program = Program(OURS, (sys.executable, script.name), port, stage.root, output, env)
     return Contender(program, client.ready(client.HEALTH, stage.context), output)
@@ -119,6 +151,13 @@ def plain_fastapi(stage: Stage) -> Contender:
     """The obvious FastAPI program, with uvicorn's access log on as it is by default."""
     argv = (*_uvicorn(stage), "--factory", "bench.peers.plain_fastapi:create_app")
     return _python_peer(stage, PLAIN, argv, client.HEALTH, {}, logs=True)
+
+
+def plain_fastapi_scores(stage: Stage, key: Path, ledger: Path) -> Contender:
+    """The obvious FastAPI program that certifies scores, likewise."""
+    argv = (*_uvicorn(stage), "--factory", "bench.peers.plain_fastapi_scores:create_app")
+    env = {"MINIMON_BENCH_KEY": str(key), "MINIMON_BENCH_LEDGER": str(ledger)}
+    return _python_peer(stage, PLAIN, argv, client.HEALTH, env, logs=True)
 
 
 def bare_asgi(stage: Stage, prepared: Prepared) -> Contender:

@@ -10,13 +10,14 @@ from pathlib import Path
 from bench import client, contenders, load, race
 from bench.contenders import Contender, Prepared
 from bench.errors import ToolMissingError
+from bench.load import Shape
 from bench.plan import Stage
 from bench.processes import running
 from bench.race import Entry, Result, Round
 from bench.report import Figure, Part, Row
 
 GOALS = {contenders.PLAIN: 2.0, contenders.NGINX: 0.8, contenders.NGINX_ONE: 0.8}
-BUSY = 0.9
+SHAPE = Shape(client.GENERATE)
 
 Results = dict[str, Result]
 
@@ -43,7 +44,7 @@ def _enter_all(stage: Stage, stack: ExitStack) -> tuple[list[Entry], tuple[str, 
         for answer in answers:
             client.check_generated(contender.name, answer)
         sizes = tuple(len(answer.body) for answer in answers)
-        return Entry(contender, server.pid, sizes, answers[0].cipher), answers
+        return Entry(contender, server.pid, sizes, answers[0].cipher, SHAPE), answers
 
     first, answers = enter(contenders.ours(stage))
     prepared = Prepared.of(answer.body for answer in answers)
@@ -67,7 +68,7 @@ def _rows(results: Results) -> tuple[Row, ...]:
         figures: dict[str, Figure | str] = {
             name: Figure.of((pick(one) for one in result.rounds), digits) for name, result in results.items()
         }
-        doubtful = frozenset(name for name, result in results.items() if _doubt(name, result))
+        doubtful = frozenset(name for name, result in results.items() if race.doubt(name, result))
         return Row(f"/v1/generate, {what}", figures, compared=True, goals=GOALS if judged else {}, doubtful=doubtful)
 
     return (
@@ -120,17 +121,8 @@ def _notes(stage: Stage, entries: Sequence[Entry], results: Results) -> tuple[st
     ]
     if stage.cores.shared:
         notes.append("Only one core was there: the servers and the load generator shared it.")
-    notes += [text for name, result in results.items() if (text := _doubt(name, result))]
+    notes += [text for name, result in results.items() if (text := race.doubt(name, result))]
     sizes = [statistics.median(one.load.bytes_per_answer for one in result.rounds) for result in results.values()]
     if max(sizes) > 1.1 * min(sizes):
         notes.append("The contenders' answers differ in size by more than 10 %: compare MB a second too.")
     return tuple(notes)
-
-
-def _doubt(name: str, result: Result) -> str:
-    """Return what speaks against the answers a second of a contender, if anything does."""
-    if result.disturbed:
-        return f'"{name}" was disturbed by other programs: compare the processor time an answer, or repeat.'
-    if result.generator_busy >= BUSY > result.server_busy:
-        return f'"{name}" was not at its limit, the load generator was: compare the processor time an answer.'
-    return ""

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bench.cores import pinned
 from bench.errors import BenchError, ToolMissingError
@@ -21,6 +22,15 @@ TOTALS = re.compile(rf"(\d+) requests in {AMOUNT}(us|ms|s|m|h), {AMOUNT}([KMGT]?
 RATE = re.compile(rf"Requests/sec:\s+{AMOUNT}")
 BROKEN = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
 REFUSED = re.compile(r"Non-2xx or 3xx responses: (\d+)")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is asked for, over how many connections; a script in Lua says what a request is where it is no GET."""
+
+    path: str
+    connections: int = CONNECTIONS
+    script: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,16 +66,18 @@ def find() -> str:
     return path
 
 
-def run(name: str, url: str, seconds: int, core: int) -> Load:
+def run(name: str, url: str, seconds: int, core: int, shape: Shape) -> Load:
     """Put load on the address for some seconds; fail on any answer that is not a good one."""
-    argv = [find(), "--latency", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={ANSWER_LIMIT_SECONDS}s", url]
-    before = _used_by_children()
+    argv = [find(), "--latency", "-t1", f"-c{shape.connections}", f"-d{seconds}s", f"--timeout={ANSWER_LIMIT_SECONDS}s"]
+    argv += ["-s", str(shape.script)] if shape.script else []
+    argv.append(url)
+    before = used_by_children()
     with pinned(core):
         done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + OVERTIME_SECONDS, check=False)
     if done.returncode != 0:
         raise BenchError(f"{name}: wrk ended with status {done.returncode}: {done.stdout}{done.stderr}")
     load = parse(done.stdout)
-    load = replace(load, busy=(_used_by_children() - before) / load.seconds)
+    load = replace(load, busy=(used_by_children() - before) / load.seconds)
     if load.refused or load.broken or not load.answers:
         raise BenchError(
             f"{name}: {load.answers} answers, {load.refused} of them not 2xx, {load.broken} socket errors; "
@@ -92,8 +104,8 @@ def parse(text: str) -> Load:
     )
 
 
-def _used_by_children() -> float:
-    """Return the processor time of all ended children; wrk is the only one that ends during its run."""
+def used_by_children() -> float:
+    """Return the processor time of all ended children: before and after one that runs alone, that of this one."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

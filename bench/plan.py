@@ -21,6 +21,8 @@ class Plan:
     samples: int
     starts: int
     memory_answers: tuple[int, int]
+    ledger_records: int
+    ledger_starts: int
 
 
 FULL = Plan(
@@ -31,6 +33,8 @@ FULL = Plan(
     samples=201,
     starts=10,
     memory_answers=(20_000, 100_000),
+    ledger_records=1_000_000,
+    ledger_starts=3,
 )
 QUICK = Plan(
     rounds=2,
@@ -40,6 +44,8 @@ QUICK = Plan(
     samples=201,
     starts=3,
     memory_answers=(5_000, 20_000),
+    ledger_records=20_000,
+    ledger_starts=2,
 )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from bench.errors import BenchError
 
+KERNEL_THREADS = 2  # the process that starts them all
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -30,12 +32,26 @@ def memory(pid: int) -> Memory:
 
 def cpu_seconds(pid: int) -> float:
     """Add up the processor time that a process and its living descendants have used."""
+    return sum(_ticks(one) for one in family(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def kernel_seconds() -> float:
+    """Add up the processor time of the kernel's own threads; nothing where they cannot be seen, as in a container."""
+    comm = Path(f"/proc/{KERNEL_THREADS}/comm")
+    if not comm.exists() or comm.read_text() != "kthreadd\n":
+        return 0.0
     ticks = 0
-    for one in family(pid):
-        stat = (Path("/proc") / str(one) / "stat").read_text("ascii", "replace")
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        ticks += int(user) + int(system)
+    for one in family(KERNEL_THREADS):
+        try:
+            ticks += _ticks(one)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_kib(pid: int) -> int:
+    """Return the most memory that one process has held so far."""
+    return _field((Path("/proc") / str(pid) / "status").read_text("ascii", "replace"), "VmHWM:")
 
 
 def busy_seconds(cores: Collection[int]) -> float:
@@ -54,6 +70,12 @@ def family(pid: int) -> list[int]:
     """Return a process and all its descendants."""
     children = (int(one) for path in Path(f"/proc/{pid}/task").glob("*/children") for one in path.read_text().split())
     return [pid, *(member for child in children for member in family(child))]
+
+
+def _ticks(pid: int) -> int:
+    stat = (Path("/proc") / str(pid) / "stat").read_text("ascii", "replace")
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return int(user) + int(system)
 
 
 def _field(text: str, name: str) -> int:

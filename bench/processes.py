@@ -53,7 +53,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(program: Program, ready: Callable[[int], bool], core: int | None = None) -> Iterator[Running]:
+def running(
+    program: Program, ready: Callable[[int], bool], core: int | None = None, limit_seconds: float | None = None
+) -> Iterator[Running]:
     """Start a server, wait until `ready(port)` is true, and end it on the way out."""
     with program.output.open("ab") as output:
         started = time.perf_counter()
@@ -68,7 +70,7 @@ def running(program: Program, ready: Callable[[int], bool], core: int | None = N
                 start_new_session=True,
             )
         try:
-            _wait(program, process, ready, started + START_LIMIT_SECONDS)
+            _wait(program, process, ready, started, limit_seconds or START_LIMIT_SECONDS)
             yield Running(program, process.pid, time.perf_counter() - started)
         finally:
             _stop(process)
@@ -80,13 +82,14 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **extra}
 
 
-def _wait(program: Program, process: subprocess.Popen[bytes], ready: Callable[[int], bool], deadline: float) -> None:
+def _wait(
+    program: Program, process: subprocess.Popen[bytes], ready: Callable[[int], bool], started: float, limit: float
+) -> None:
     while not ready(program.port):
         if process.poll() is not None:
             raise BenchError(f"{program.name} ended with status {process.returncode}:\n{_tail(program.output)}")
-        if time.perf_counter() > deadline:
-            limit = f"{START_LIMIT_SECONDS:.0f} s"
-            raise BenchError(f"{program.name} gave no answer within {limit}:\n{_tail(program.output)}")
+        if time.perf_counter() > started + limit:
+            raise BenchError(f"{program.name} gave no answer within {limit:.0f} s:\n{_tail(program.output)}")
         time.sleep(POLL_SECONDS)
     if process.poll() is not None:
         raise BenchError(f"{program.name} ended, and another program answers on its port {program.port}")

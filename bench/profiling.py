@@ -1,4 +1,4 @@
-"""Shows where the server's time goes while it answers /v1/generate; compares it with nobody.
+"""Shows where the server's time goes while it answers one kind of request; compares it with nobody.
 
 py-spy reads the stacks of the running process from outside, with those of C code. Each sample
 belongs to the owner of its innermost known frame, so the shares of the owners add up to 100 %.
@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import client, contenders, load
+from bench import contenders, load
 from bench.errors import BenchError, ToolMissingError
-from bench.load import Load
+from bench.load import Load, Shape
 from bench.plan import Stage
 from bench.processes import running
 
@@ -32,6 +32,8 @@ WAITING = {
     "clock_nanosleep",
     "epoll_pwait",
     "epoll_wait",
+    "fdatasync",
+    "fsync",
     "pthread_cond_timedwait",
     "pthread_cond_wait",
     "PyThread_acquire_lock_timed",
@@ -45,6 +47,9 @@ OWNERS = (
     (re.compile(r"lib(ssl|crypto).*|_ssl\.c.*|(.*/)?ssl\.py"), None, "TLS: OpenSSL, records and copies"),
     (re.compile(r"(loop|stream|core|linux|loop-watcher|tcp|timer)\.[ch]|.*uvloop.*"), None, "uvloop"),
     (re.compile(r"parser\.c|llhttp\.c|.*httptools/.*"), None, "httptools"),
+    (re.compile(r"(.*/)?cryptography/.*|_rust\..*"), None, "cryptography: signing"),
+    (re.compile(r"(.*/)?rfc8785/.*"), None, "rfc8785"),
+    (re.compile(r".*sqlite.*|(connection|cursor|statement)\.c"), None, "SQLite"),
     (re.compile(r"(.*/)?uvicorn/.*"), None, "uvicorn"),
     (re.compile(r"(.*/)?starlette/.*"), None, "starlette"),
     (re.compile(r"(.*/)?(logging|structlog)/.*"), None, "logging library"),
@@ -65,16 +70,15 @@ class Shares:
     functions: tuple[tuple[str, float], ...]
 
 
-def measure(stage: Stage, seconds: int) -> str:
-    """Run ours under load, sample it, and return the shares as Markdown."""
+def measure(stage: Stage, seconds: int, shape: Shape) -> str:
+    """Run ours under load of this shape, sample it, and return the shares as Markdown."""
     tool, ours = _find(), contenders.ours(stage)
     load.find()
     stacks = stage.folder / "stacks.txt"
     with running(ours.program, ours.ready, stage.cores.server) as server, ThreadPoolExecutor(1) as pool:
-        client.check_generated(ours.name, client.ask(ours.program.port, client.GENERATE, stage.context)[0])
-        url = ours.url(client.GENERATE)
-        load.run(ours.name, url, LEAD_SECONDS, stage.cores.load)
-        pressing = pool.submit(load.run, ours.name, url, seconds + 2 * LEAD_SECONDS, stage.cores.load)
+        url = ours.url(shape.path)
+        load.run(ours.name, url, LEAD_SECONDS, stage.cores.load, shape)
+        pressing = pool.submit(load.run, ours.name, url, seconds + 2 * LEAD_SECONDS, stage.cores.load, shape)
         _sample(tool, server.pid, seconds, stacks)
         done = pressing.result()
     shares = count(stacks.read_text("utf-8", "replace").splitlines())

@@ -1,33 +1,36 @@
 """Loads several running servers in turn and sorts out disturbed rounds; starts none and judges none.
 
 Other programs on the two cores slow the fastest servers most, which would flatter the slower ones. What they use
-is therefore measured in every round, and a round with too much of it is repeated.
+is therefore measured in every round, and a round with too much of it is repeated. The kernel's own threads are no
+other programs: what they do, they do for whoever writes to the disk.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench import client, load, proc
+from bench import load, proc
 from bench.contenders import Contender
 from bench.errors import BenchError
-from bench.load import Load
+from bench.load import Load, Shape
 from bench.plan import Stage
 
 SIZE_LEEWAY = 2048
 FOREIGN_LIMIT = 0.1
+BUSY = 0.9
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One server in the race: its process, the sizes its answers may have, the cipher it agreed on."""
+    """One server in the race: its process, the sizes its answers may have, the cipher it agreed on, what is asked."""
 
     contender: Contender
     pid: int
     sizes: tuple[int, ...]
     cipher: str
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,11 @@ class Round:
 
 @dataclass(frozen=True)
 class Result:
-    """All rounds of one server; `rounds` are the ones that count, `answers` is the number in all of them."""
+    """All rounds of one server: those that count, and of all `tries`, the first included, the number of answers."""
 
     rounds: tuple[Round, ...]
     answers: int
+    tries: int
 
     @property
     def disturbed(self) -> bool:
@@ -67,12 +71,17 @@ class Result:
         return statistics.median(one.load.busy for one in self.rounds)
 
 
-def run(stage: Stage, entries: Sequence[Entry]) -> dict[str, Result]:
-    """Load the servers one after the other, round by round; a first, short round does not count."""
+def run(stage: Stage, entries: Sequence[Entry], beside: Callable[[], None] | None = None) -> dict[str, Result]:
+    """Load the servers one after the other, round by round; a first, short round does not count.
+
+    `beside` measures something else in every round, while no server is loaded.
+    """
     plan, spare = stage.plan, stage.plan.spare_rounds
     tried: dict[str, list[Round]] = {entry.contender.name: [] for entry in entries}
     warm_up = {entry.contender.name: _round(stage, entry, plan.warm_up_seconds).load.answers for entry in entries}
     for _ in range(plan.rounds):
+        if beside:
+            beside()
         for entry in entries:
             rounds = tried[entry.contender.name]
             rounds.append(_round(stage, entry, plan.round_seconds))
@@ -80,7 +89,9 @@ def run(stage: Stage, entries: Sequence[Entry]) -> dict[str, Result]:
                 spare -= 1
                 rounds.append(_round(stage, entry, plan.round_seconds))
     return {
-        name: Result(counted(rounds, plan.rounds), warm_up[name] + sum(one.load.answers for one in rounds))
+        name: Result(
+            counted(rounds, plan.rounds), warm_up[name] + sum(one.load.answers for one in rounds), 1 + len(rounds)
+        )
         for name, rounds in tried.items()
     }
 
@@ -93,14 +104,25 @@ def counted(rounds: Sequence[Round], wanted: int) -> tuple[Round, ...]:
     return tuple(sorted(rounds, key=lambda one: one.foreign)[:wanted])
 
 
+def doubt(name: str, result: Result) -> str:
+    """Return what speaks against the answers a second of a contender, if anything does."""
+    if result.disturbed:
+        return f'"{name}" was disturbed by other programs: compare the processor time an answer, or repeat.'
+    if result.generator_busy >= BUSY > result.server_busy:
+        return f'"{name}" was not at its limit, the load generator was: compare the processor time an answer.'
+    return ""
+
+
 def _round(stage: Stage, entry: Entry, seconds: int) -> Round:
     cores, name = stage.cores, entry.contender.name
-    server, both = proc.cpu_seconds(entry.pid), proc.busy_seconds({cores.server, cores.load})
-    done = load.run(name, entry.contender.url(client.GENERATE), seconds, cores.load)
-    both = proc.busy_seconds({cores.server, cores.load}) - both
+    used = {cores.server, cores.load}
+    server, kernel, both = proc.cpu_seconds(entry.pid), proc.kernel_seconds(), proc.busy_seconds(used)
+    done = load.run(name, entry.contender.url(entry.shape.path), seconds, cores.load, entry.shape)
+    both = proc.busy_seconds(used) - both
+    kernel = proc.kernel_seconds() - kernel
     server = proc.cpu_seconds(entry.pid) - server
     _check_size(entry, done)
-    return Round(done, server, max(0.0, (both - server) / done.seconds - done.busy))
+    return Round(done, server, max(0.0, (both - kernel - server) / done.seconds - done.busy))
 
 
 def _check_size(entry: Entry, done: Load) -> None:

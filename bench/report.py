@@ -11,6 +11,7 @@ from bench.errors import BenchError
 
 BEGIN = "<!-- bench:begin -->"
 END = "<!-- bench:end -->"
+DOUBT = "NOT JUDGED, see below"
 EMPTY = f"# Measurements\n\n{BEGIN}\n{END}\n"
 
 
@@ -47,8 +48,30 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What our own figure must reach, or stay under where less is better; `aim` is what we would like."""
+
+    limit: float
+    aim: float | None = None
+    at_most: bool = False
+
+    def text(self, value: float, digits: int) -> str:
+        """Return what was wanted, and whether it was met."""
+        wanted = f"goal {self.limit:,.{digits}f} or {'less' if self.at_most else 'more'}: {self._verdict(value)}"
+        if self.aim is None:
+            return f"({wanted})"
+        return f"({wanted}; aim {self.aim:,.{digits}f}: {'met' if self._meets(value, self.aim) else 'missed'})"
+
+    def _verdict(self, value: float) -> str:
+        return "met" if self._meets(value, self.limit) else "MISSED"
+
+    def _meets(self, value: float, wanted: float) -> bool:
+        return value <= wanted if self.at_most else value >= wanted
+
+
+@dataclass(frozen=True)
 class Row:
-    """One thing measured, by contender; `goals` holds the least ratio wanted against a peer.
+    """One thing measured, by contender; `goals` holds the least ratio wanted against a peer, `target` what is wanted.
 
     A goal is not judged when the figure of ours or of that peer is doubtful.
     """
@@ -58,20 +81,22 @@ class Row:
     compared: bool = False
     goals: Mapping[str, float] = field(default_factory=dict)
     doubtful: frozenset[str] = frozenset()
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one subject brings to the table."""
+    """What one subject brings; `contenders` are its own columns, where it is not measured beside the usual ones."""
 
     rows: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    contenders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """The whole result: the first contender is ours, the others its peers."""
+    """The whole result: the first contender is ours, the others its peers. Parts with columns of their own follow."""
 
     contenders: Sequence[str]
     parts: Sequence[Part]
@@ -83,16 +108,23 @@ class Table:
 
 
 def render(table: Table) -> str:
-    """Return the table and the notes under it as Markdown."""
-    ours, *peers = table.contenders
-    heading = ["measured", *table.contenders, *(f"{ours} / {peer}" for peer in peers)]
+    """Return the table, with a table for each part that has columns of its own, and the notes under each."""
+    usual = [part for part in table.parts if not part.contenders]
+    groups = [(tuple(table.contenders), usual)] if usual else []
+    groups += [(part.contenders, [part]) for part in table.parts if part.contenders]
+    return "\n".join(_table(contenders, parts) for contenders, parts in groups)
+
+
+def _table(contenders: Sequence[str], parts: Sequence[Part]) -> str:
+    ours, *peers = contenders
+    heading = ["measured", *contenders, *(f"{ours} / {peer}" for peer in peers)]
     lines = [_line(heading), _line(["---"] + ["---:"] * (len(heading) - 1))]
-    for part in table.parts:
+    for part in parts:
         for row in part.rows:
-            cells = [_cell(row.cells.get(name)) for name in table.contenders]
+            cells = [_own(row, ours), *(_cell(row.cells.get(name)) for name in peers)]
             lines.append(_line([row.measured, *cells, *(_ratio(row, ours, peer) for peer in peers)]))
-    remarks = [f"- SKIPPED: {text}" for text in table.skipped]
-    remarks += [f"- {text}" for part in table.parts for text in part.notes]
+    remarks = [f"- SKIPPED: {text}" for part in parts for text in part.skipped]
+    remarks += [f"- {text}" for part in parts for text in part.notes]
     return "\n".join([*lines, "", *remarks]).rstrip() + "\n"
 
 
@@ -121,6 +153,14 @@ def _cell(value: Figure | str | None) -> str:
     return value if isinstance(value, str) else value.text()
 
 
+def _own(row: Row, ours: str) -> str:
+    """Return our own figure, and whether it meets its target."""
+    cell, text = row.cells.get(ours), _cell(row.cells.get(ours))
+    if row.target is None or not isinstance(cell, Figure):
+        return text
+    return f"**{text}** {DOUBT if ours in row.doubtful else row.target.text(cell.median, cell.digits)}"
+
+
 def _ratio(row: Row, ours: str, peer: str) -> str:
     """Return how many times the peer's figure ours is, and whether that meets the goal."""
     one, other = row.cells.get(ours), row.cells.get(peer)
@@ -132,5 +172,5 @@ def _ratio(row: Row, ours: str, peer: str) -> str:
         return f"{ratio:.2f}"
     verdict = "met" if ratio >= goal else "MISSED"
     if {ours, peer} & row.doubtful:
-        verdict = "NOT JUDGED, see below"
+        verdict = DOUBT
     return f"**{ratio:.2f}** (goal {goal:.1f} or more: {verdict})"

@@ -11,6 +11,7 @@ ANSWER = (
     "task_step (_asynciomodule.c:2990);RequestResponseCycle.run_asgi (uvicorn/protocols/http/httptools_impl.py:422)"
 )
 CALL = "Generate.__call__ (minimon_server/web/generate.py:63)"
+SIGN = "SigningKey.sign (minimon_server/scores/signing.py:60)"
 WRITE = "UVStream__try_write (loop.c:106818)"
 SSL = "SSLObject.write (ssl.py:930);_ssl__SSLSocket_write_impl (_ssl.c:2391);SSL_write_ex (libssl.so.3)"
 
@@ -31,6 +32,8 @@ SSL = "SSLObject.write (ssl.py:930);_ssl__SSLSocket_write_impl (_ssl.c:2391);SSL
             f"{RUN};flush (minimon_server/logs.py:40);_io_FileIO_write (fileio.c:900);write (libc.so.6)",
             "ours: minimon_server/logs.py, in system calls",
         ),
+        (f"{RUN};{ANSWER};{SIGN};0x7f1 (cryptography/hazmat/bindings/_rust.abi3.so)", "cryptography: signing"),
+        (f"{RUN};{ANSWER};{SIGN};dumps (rfc8785/_impl.py:150)", "rfc8785"),
         ("0x7efd6244524a (libc.so.6);PyObject_GC (gcmodule.c:1)", "interpreter"),
     ],
 )
@@ -50,6 +53,7 @@ def test_threads_that_wait_are_counted_apart() -> None:
     writer = "run (threading.py:982);LogSink._run (minimon_server/logs.py:88);time_sleep (libpython3.11.so.1.0)"
     shares = count([f"{writer};clock_nanosleep (libc.so.6) 30", f"{RUN};{ANSWER} 1"])
     assert (shares.samples, shares.waiting) == (1, 30)
+    assert count([f"{writer.partition(';')[0]};fdatasync (libc.so.6) 7"]).waiting == 7
     assert dict(shares.owners) == {"uvicorn": 1.0}
 
 

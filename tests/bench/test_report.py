@@ -10,7 +10,7 @@ import pytest
 from bench.errors import BenchError
 from bench.memory import Seen, rows
 from bench.proc import Memory
-from bench.report import BEGIN, END, Figure, Part, Row, Table, between, put, render
+from bench.report import BEGIN, END, Figure, Part, Row, Table, Target, between, put, render
 
 RATE = Row(
     "answers a second",
@@ -42,6 +42,30 @@ def test_a_doubtful_figure_meets_no_goal() -> None:
     text = render(Table(("ours", "slow", "fast"), (Part((replace(RATE, doubtful=frozenset({"slow"})),)),)))
     assert "**3.00** (goal 2.0 or more: NOT JUDGED, see below)" in text
     assert "**0.75** (goal 0.8 or more: MISSED)" in text
+
+
+def test_targets_of_our_own() -> None:
+    rate = Row("rate", {"ours": Figure.of([3500]), "slow": "1"}, target=Target(3000, 4000))
+    slow = Row("p99, ms", {"ours": Figure.of([50.01], 2)}, target=Target(50, 30, at_most=True))
+    doubted = replace(rate, doubtful=frozenset({"ours"}), target=Target(9000))
+    text = render(Table(("ours", "slow"), (Part((rate, slow, doubted)),)))
+    assert "| rate | **3,500** (goal 3,000 or more: met; aim 4,000: missed) | 1 | - |" in text
+    assert "| p99, ms | **50.01** (goal 50.00 or less: MISSED; aim 30.00: missed) | - | - |" in text
+    assert "| rate | **3,500** NOT JUDGED, see below | 1 | - |" in text
+
+
+def test_a_part_with_columns_of_its_own_is_a_table_of_its_own() -> None:
+    other = Part((Row("sync", {"ours": Figure.of([2]), "disk": Figure.of([4])}, compared=True),), ("Last.",))
+    text = render(
+        Table(("ours", "slow", "fast"), (replace(other, contenders=("ours", "disk")), Part((RATE,), ("A.",))))
+    )
+    assert text.startswith("| measured | ours | slow | fast |")
+    assert text.endswith(
+        "- A.\n\n| measured | ours | disk | ours / disk |\n| --- | ---: | ---: | ---: |\n"
+        "| sync | 2 | 4 | 0.50 |\n\n- Last.\n"
+    )
+    alone = render(Table(("ours", "slow"), (replace(other, contenders=("ours", "disk")),)))
+    assert alone.startswith("| measured | ours | disk |")
 
 
 def test_what_was_skipped_is_said_loudly() -> None:
