@@ -1,20 +1,23 @@
-# The static server in an image: the last target, `server`, is the one that `docker build .` makes.
-# No key and no token is in it; certs/ comes as a volume, settings as environment variables.
+# Two images: `server`, the static server, is the last target and the one that `docker build .` makes; `gpu` draws prompts.
+# No key, no token and no weights are in either; certs/ and models/ come as volumes, settings as environment variables.
 
 FROM python:3.11-slim AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
-COPY requirements.txt /tmp/requirements.txt
+COPY requirements-light.txt /tmp/
+RUN /venv/bin/pip install -r /tmp/requirements-light.txt
+
+FROM packages AS gpu-packages
+COPY requirements.txt /tmp/
 RUN /venv/bin/pip install -r /tmp/requirements.txt
 
-FROM python:3.11-slim AS server
+FROM python:3.11-slim AS program
 RUN groupadd --gid 1000 minimon && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /app minimon
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     MINIMON_HOST=0.0.0.0
 WORKDIR /app
-COPY --from=packages /venv /venv
 COPY gen-server.py gen_server.py ./
 COPY minimon_server ./minimon_server
 COPY minimon ./minimon
@@ -29,3 +32,12 @@ HEALTHCHECK --interval=30s --timeout=3s --start-period=15s --retries=3 \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8009/health', timeout=2)"]
 STOPSIGNAL SIGTERM
 CMD ["python", "gen-server.py"]
+
+FROM program AS gpu
+# torch's wheels bring CUDA along; the driver comes from the host, by NVIDIA's container toolkit.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=gpu-packages /venv /venv
+
+FROM program AS server
+COPY --from=packages /venv /venv

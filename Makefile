@@ -1,4 +1,5 @@
-# `make run` starts the server, `make test` runs every check. Both make the virtual environment they need.
+# `make run` starts the whole server, `make run-light` the static one without torch, `make test` runs every check. Each
+# makes the virtual environment it needs.
 
 # The first Python on the path that really runs and is new enough; `make PYTHON=/path/to/python3.12 run` chooses.
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
@@ -7,12 +8,15 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint types unit torture bench pictures clean help
+.PHONY: run run-light test lint types unit torture bench pictures clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.run ## install what the server needs, then start it
+run: $(VENV)/.run ## install what the whole server needs, then start it
+	@exec $(VENV)/bin/python gen-server.py
+
+run-light: $(VENV)/.light ## the same without what draws prompts: seconds instead of gigabytes
 	@exec $(VENV)/bin/python gen-server.py
 
 test: lint types unit ## install what the checks need, then run every check
@@ -47,19 +51,23 @@ $(VENV)/bin/python:
 	  { echo "This Python has no venv: on Debian and Ubuntu, run 'apt install python3-venv' first."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements.txt | $(VENV)/bin/python
-	$(PIP) -r requirements.txt
+$(VENV)/.light: requirements-light.txt | $(VENV)/bin/python
+	$(PIP) -r requirements-light.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/.run: requirements.txt requirements-light.txt | $(VENV)/bin/python
+	$(PIP) -r requirements.txt
+	@touch $@ $(VENV)/.light
+
+$(VENV)/.dev: requirements.txt requirements-light.txt requirements-dev.txt | $(VENV)/bin/python
 	$(PIP) -r requirements-dev.txt
-	@touch $@ $(VENV)/.run
+	@touch $@ $(VENV)/.run $(VENV)/.light
 
 $(VENV)/scan/.made: tests/torture/requirements.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)/scan
 	$(VENV)/scan/bin/python -m pip install --quiet --disable-pip-version-check -r tests/torture/requirements.txt
 	@touch $@
 
-$(VENV)/.bench: requirements.txt bench/requirements.txt | $(VENV)/bin/python
+$(VENV)/.bench: requirements-light.txt bench/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r bench/requirements.txt
 	@touch $@

@@ -11,13 +11,14 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 HOME = Path(__file__).resolve().parent
+INSTALL = f"Run 'make run' in {HOME}, or: python -m pip install -r {HOME / 'requirements-light.txt'}"
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 try:
@@ -27,34 +28,37 @@ try:
     from minimon_server.creatures.naming import LocalNames, NameSource
     from minimon_server.creatures.rarity import RarityTable
     from minimon_server.engines.files import load_pictures
+    from minimon_server.engines.model_folders import ModelFolders
+    from minimon_server.engines.on_demand import NoEngine, make_engine
+    from minimon_server.engines.schedulers import SCHEDULERS
     from minimon_server.environment import read_settings, unknown_variables
     from minimon_server.errors import StartupError
+    from minimon_server.jobs import journal
+    from minimon_server.jobs.drawing import Drawing, nobody_draws
+    from minimon_server.jobs.opening import open_jobs
+    from minimon_server.jobs.service import Jobs
     from minimon_server.logs import Lines, Logger, LogSink, adopt_standard_library
     from minimon_server.scores import key_files
+    from minimon_server.scores.assembly import assemble
     from minimon_server.scores.certify import Randomness, Scores
-    from minimon_server.scores.custody import Keys
     from minimon_server.scores.ledger import Paths
     from minimon_server.scores.rehearsal import rehearse
-    from minimon_server.scores.signer import make_signer
     from minimon_server.settings import Settings
     from minimon_server.terminal import banner, parse, say, warnings_about
-    from minimon_server.times import Clock
-    from minimon_server.web import ledger, metrics, serve, tls
+    from minimon_server.web import job_faces, ledger, metrics, serve, tls
     from minimon_server.web.app import make_app
     from minimon_server.web.edge import Edge, Limits
-    from minimon_server.web.readiness import Check, Readiness
+    from minimon_server.web.readiness import Check, Readiness, usual
     from minimon_server.web.serve import Binding
     from minimon_server.web.tally import Tally
 except ModuleNotFoundError as error:
     if (error.name or "").startswith(("minimon_server", "gen_server")):
         raise
-    raise SystemExit(
-        f"The Python package {error.name!r} is not installed for {sys.executable}.\n"
-        f"Run 'make run' in {HOME}, or: python -m pip install -r {HOME / 'requirements.txt'}"
-    ) from None
+    raise SystemExit(f"The Python package {error.name!r} is not installed for {sys.executable}.\n{INSTALL}") from None
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.types import Lifespan
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,18 @@ class Server:
     app: Starlette
     lines: Lines
     names: NameSource
+    jobs: Jobs
     log: Logger
     sink: LogSink
     readiness: Readiness
     tally: Tally
 
 
-def build(settings: Settings, environ: Mapping[str, str]) -> Server:
-    """Make every part that the settings ask for; raise `StartupError` when one cannot be made."""
+def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | None = None) -> Server:
+    """Make every part that the settings ask for; raise `StartupError` when one cannot be made.
+
+    `drawing` is who draws prompts; without it, whoever can be found here.
+    """
     hatchery = make_hatchery(settings)
     sink = LogSink(os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno())
     lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
@@ -81,36 +89,48 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Server:
     for line in unknown_variables(environ):
         log.warning("unknown setting", problem=line)
     names = make_names(settings, log)
-    readiness = make_readiness(settings, hatchery, names)
+    drawing = drawing or find_drawing(settings, log)
+    jobs = open_jobs(settings, drawing, log)
+    readiness = Readiness(usual(settings, hatchery, names))
     scores = make_scores(settings, lines)
+    readiness.add("jobs", lambda: job_faces.check(jobs))
     readiness.add("scores", lambda: Check(scores.facts, scores.trouble))
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        log.info("start", version=__version__, backend=settings.generation_backend, names=settings.name_backend)
-        await scores.start()
-        try:
-            yield
-        finally:
-            readiness.end()
-            await names.close()
-            await scores.close()
-        log.info("end")
-        sink.flush()
 
     tally = Tally()
     app = make_app(
         settings,
         hatchery,
         lines,
-        lifespan=lifespan,
+        lifespan=life(settings, log, sink, readiness, names, jobs, scores),
         names=names,
         ready=readiness,
-        faces=ledger.faces(scores),
-        sources=[metrics.log(sink), metrics.scores(scores)],
+        faces=[*ledger.faces(scores), *job_faces.faces(jobs, drawing)],
+        sources=[metrics.log(sink), metrics.scores(scores), job_faces.told(jobs)],
         tally=tally,
     )
-    return Server(settings, app, lines, names, log, sink, readiness, tally)
+    return Server(settings, app, lines, names, jobs, log, sink, readiness, tally)
+
+
+def life(
+    settings: Settings, log: Logger, sink: LogSink, readiness: Readiness, names: NameSource, jobs: Jobs, scores: Scores
+) -> Lifespan[Starlette]:
+    """Return what starts the parts that run, and ends them when the server ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        log.info("start", version=__version__, backend=settings.generation_backend, names=settings.name_backend)
+        async with AsyncExitStack() as ending:  # last in, first out; what one of them raises keeps none from its end
+            ending.push_async_callback(scores.close)
+            await scores.start()
+            ending.push_async_callback(names.close)
+            ending.push_async_callback(jobs.end, settings.shutdown_grace)
+            jobs.start()
+            ending.callback(readiness.end)
+            yield
+        log.info("end")
+        sink.flush()
+
+    return lifespan
 
 
 def make_hatchery(settings: Settings) -> Hatchery:
@@ -126,9 +146,7 @@ def make_names(settings: Settings, log: Logger) -> NameSource:
     try:
         from minimon_server.creatures.remote_names import Model, RemoteNames
     except ModuleNotFoundError as error:
-        install = f"run 'make run' in {HOME}, or: python -m pip install -r {HOME / 'requirements.txt'}"
-        lines = [f"MINIMON_NAME_BACKEND=remote needs the Python package {error.name!r}: {install}"]
-        raise StartupError(lines, exit_status=1) from None
+        raise StartupError([f"MINIMON_NAME_BACKEND=remote needs {error.name!r}. {INSTALL}"], exit_status=1) from None
     model = Model(
         settings.openai_base_url,
         settings.openai_model,
@@ -140,33 +158,21 @@ def make_names(settings: Settings, log: Logger) -> NameSource:
 
 
 def make_scores(settings: Settings, lines: Lines) -> Scores:
-    """Load the keys, making those that may be made, and take the ledger's lock; the ledger itself is read later."""
-    files, paths, log = key_files.files_of(settings), Paths(settings.score_ledger_path), lines.logger()
-
-    def tell(remarkable: str) -> None:
-        log.warning("keys", problem=remarkable)
-        say(remarkable)
-
-    signing = key_files.load_signing_key(files, key_files.passphrase_of(settings), tls.utc_now(), tell)
-    begun = paths.beside("checkpoint").exists()
-    checkpoint = key_files.load_checkpoint_key(files, signing.public, tell, may_make=not begun)
+    """Return what certifies scores: its keys loaded or made, its ledger locked and not read yet."""
     dice = Dice()
     randomness = Randomness(id=lambda: dice.throw()[:12].hex(), nonce=lambda: dice.throw()[:16].hex())
-    return Scores(paths, Keys(signing, make_signer(signing, lines), checkpoint), randomness, Clock(), log)
+    return assemble(settings, lines, randomness, tls.utc_now(), say)
 
 
-def make_readiness(settings: Settings, hatchery: Hatchery, names: NameSource) -> Readiness:
-    """Return what `/ready` asks; pictures and local names are whole from the start, or there is no start."""
-    pictures = Check({"backend": settings.generation_backend, "count": len(hatchery.pictures)})
-
-    def named() -> Check:
-        # A name server that fails is no trouble: every creature has its local name.
-        if names.breaker is None:
-            return Check({"backend": settings.name_backend})
-        fallen = {reason.value: count for reason, count in names.fall_backs.items() if count}
-        return Check({"backend": settings.name_backend, "breaker": names.breaker.value, "fallBacks": fallen})
-
-    return Readiness({"pictures": lambda: pictures, "names": named})
+def find_drawing(settings: Settings, log: Logger) -> Drawing:
+    """Return who draws prompts here, and with what; nothing that draws is imported before the first prompt."""
+    models = ModelFolders(settings.models_dir, log)
+    try:
+        engine = make_engine(models, settings.device, log)
+    except NoEngine as error:
+        log.warning("prompts cannot be drawn", reason=error.text.en)
+        return nobody_draws(error.text)
+    return Drawing(models.infos, lambda: engine, SCHEDULERS)
 
 
 def bindings(settings: Settings) -> list[Binding]:
@@ -180,9 +186,9 @@ def bindings(settings: Settings) -> list[Binding]:
     return found
 
 
-def run(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Serve until a signal ends it."""
-    server = build(settings, environ)
+def run(settings: Settings, environ: Mapping[str, str], drawing: Drawing | None = None) -> None:
+    """Serve until a signal ends it; `drawing` is who draws prompts, if not whoever can be found here."""
+    server = build(settings, environ, drawing)
     log = server.log
     try:
         places = bindings(settings)
@@ -201,18 +207,21 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
             server.readiness.end()
             log.info("ending", grace_seconds=settings.shutdown_grace)
             server.names.stop()
+            server.jobs.stop()
 
         loop, loop_choice = serve.event_loop(log)
         files = serve.allow_files(len(places) * settings.max_connections + 64, log)
         server.readiness.add("tuning", lambda: Check({"eventLoop": loop_choice, "openFiles": files}))
+        limits = Limits(connections=settings.max_connections, body_bytes=job_faces.body_bytes)
         watch = tls.reload_on_change(places[0].tls, settings.tls_cert_path, settings.tls_key_path, server.lines)
         serving = serve.serve(
             server.app,
             places,
-            edge=Edge(Limits(connections=settings.max_connections), server.lines, server.tally),
+            edge=Edge(limits, server.lines, server.tally),
             grace=settings.shutdown_grace,
             ready=ready,
             ending=ending,
+            hurry=server.jobs.hurry,
             beside=[watch],
         )
         serve.run(serving, loop)
@@ -229,6 +238,7 @@ def warnings(settings: Settings) -> list[str]:
 def check(settings: Settings, environ: Mapping[str, str]) -> None:
     """Validate everything and start nothing; raise `StartupError` with whatever would stop a start."""
     make_hatchery(settings)
+    journal.check(settings.jobs_path)
     certificate, key = settings.tls_cert_path, settings.tls_key_path
     if tls.pair_is_missing(certificate, key):
         tls.check_that_a_pair_can_be_made(certificate, key)

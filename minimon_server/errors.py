@@ -113,6 +113,15 @@ class RequestTimeout(MinimonError):
     default = Text("La requête n'est pas arrivée à temps.", "The request did not arrive in time.")
 
 
+class Gone(MinimonError):
+    """It was here, and is kept no longer."""
+
+    code = "GONE"
+    status = 410
+    title = Text("Retiré", "Gone")
+    default = Text("C'était ici et n'est plus gardé.", "It was here and is kept no longer.")
+
+
 class PayloadTooLarge(MinimonError):
     """A body larger than its route takes."""
 
@@ -177,6 +186,26 @@ class RateLimited(MinimonError):
             ),
             headers={"Retry-After": str(retry_after)},
         )
+
+
+class QueueFull(MinimonError):
+    """So many jobs wait that no more are taken; `Retry-After` comes from how long jobs take."""
+
+    code = "QUEUE_FULL"
+    status = 429
+    title = Text("File pleine", "Queue full")
+
+    def __init__(self, *, limit: int, of_client: bool, retry_after: int) -> None:
+        detail = Text(
+            f"{limit} tâches attendent déjà ; réessayez dans {retry_after} s.",
+            f"{limit} jobs are waiting already; try again in {retry_after} s.",
+        )
+        if of_client:
+            detail = Text(
+                f"{limit} de vos tâches attendent déjà ; réessayez dans {retry_after} s.",
+                f"{limit} of your jobs are waiting already; try again in {retry_after} s.",
+            )
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class GenerationFailed(MinimonError):

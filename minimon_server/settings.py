@@ -99,6 +99,46 @@ class Settings(BaseModel):
         (30, 22, 17, 12, 9, 6, 3, 1),
         **_spec("how often F E D C B A S S+ come", "eight numbers from 0 to 1e9, not all 0"),
     )
+    models_dir: Path = Field(
+        Path("models"), **_spec("folder of the models that draw prompts, one folder a model", "a path", path=True)
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", **_spec("what draws prompts; auto: a CUDA device if there is one", "auto, cpu or cuda")
+    )
+    jobs_path: Path = Field(
+        Path("data/jobs.sqlite"), **_spec("journal of the jobs, which one server may have open", "a path", path=True)
+    )
+    output_dir: Path = Field(Path("data/outputs"), **_spec("folder of the drawn pictures", "a path", path=True))
+    output_megabytes: int = Field(
+        4096,
+        ge=16,
+        le=100_000_000,
+        **_spec("drawn pictures kept, in MiB; the oldest go first", "a whole number from 16 to 100000000"),
+    )
+    queue_limit: int = Field(
+        10_000, ge=1, le=1_000_000, **_spec("jobs that may wait", "a whole number from 1 to 1000000")
+    )
+    queue_limit_per_client: int = Field(
+        1000, ge=1, le=1_000_000, **_spec("jobs of one client that may wait", "a whole number from 1 to 1000000")
+    )
+    history_limit: int = Field(
+        1000, ge=1, le=1_000_000, **_spec("ended jobs that are kept", "a whole number from 1 to 1000000")
+    )
+    history_days: int = Field(
+        7, ge=1, le=36_500, **_spec("days for which ended jobs are kept", "a whole number from 1 to 36500")
+    )
+    load_timeout: int = Field(
+        1800,
+        ge=1,
+        le=86_400,
+        **_spec("seconds without progress after which loading counts as hung", "a whole number from 1 to 86400"),
+    )
+    step_timeout: int = Field(
+        300,
+        ge=1,
+        le=86_400,
+        **_spec("seconds without progress after which drawing counts as hung", "a whole number from 1 to 86400"),
+    )
     name_backend: Literal["local", "remote"] = Field(
         "local",
         **_spec("who makes the names; remote: a language model, for creatures without a seed", "local or remote"),

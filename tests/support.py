@@ -6,8 +6,8 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,18 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from minimon_server.creatures.hatchery import Hatchery
+from minimon_server.creatures.naming import LocalNames
 from minimon_server.creatures.rarity import RarityTable
 from minimon_server.engines.files import load_pictures
 from minimon_server.environment import read_settings
+from minimon_server.errors import Text
+from minimon_server.jobs.drawing import Drawing, nobody_draws
+from minimon_server.jobs.opening import open_jobs
 from minimon_server.logs import Lines, LogSink
 from minimon_server.settings import Settings
+from minimon_server.web import job_faces
 from minimon_server.web.app import make_app
+from minimon_server.web.readiness import Readiness, usual
 from minimon_server.web.tally import Tally
 
 HOME = Path(__file__).resolve().parent.parent
@@ -71,9 +77,12 @@ class Bench:
 
 @contextmanager
 def app_under_test(
-    folder: Path, environ: Mapping[str, str] | None = None, client: tuple[str, int] = ("192.0.2.1", 50000)
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    client: tuple[str, int] = ("192.0.2.1", 50000),
+    drawing: Drawing | None = None,
 ) -> Iterator[Bench]:
-    """Build the real application over real pictures and a real log file."""
+    """Build the real application over real pictures and a real log file; without `drawing` it draws no prompts."""
     write_pictures(folder / "minimon")
     settings = settings_for(folder, **(environ or {}))
     path = folder / "log"
@@ -82,8 +91,22 @@ def app_under_test(
     log = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
     hatchery = Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
+    drawing = drawing or nobody_draws(Text("Personne ne dessine.", "Nobody draws."))
+    jobs = open_jobs(settings, drawing, log.logger())
+    ready = Readiness(usual(settings, hatchery, LocalNames()))
+    ready.add("jobs", lambda: job_faces.check(jobs))
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        jobs.start()
+        try:
+            yield
+        finally:
+            await jobs.end(0)
+
     tally = Tally()
-    app = make_app(settings, hatchery, log, tally=tally)
+    sources, faces = [job_faces.told(jobs)], job_faces.faces(jobs, drawing)
+    app = make_app(settings, hatchery, log, lifespan=lifespan, ready=ready, sources=sources, faces=faces, tally=tally)
 
     def text() -> str:
         sink.flush()

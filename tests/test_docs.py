@@ -10,6 +10,7 @@ import pytest
 from minimon_server import errors
 from minimon_server.environment import variables
 from minimon_server.errors import MinimonError
+from minimon_server.jobs import errors as job_errors
 from minimon_server.web.gate import Face
 from tests.support import HOME, app_under_test
 
@@ -32,20 +33,23 @@ def test_every_route_has_a_heading_and_a_curl(readme: str, tmp_path: Path) -> No
     with app_under_test(tmp_path) as bench:
         for route in bench.app.routes:
             assert isinstance(route, Face)
-            assert f"### `GET {route.path}`" in readme
-            assert re.search(rf"curl .*{re.escape(route.path)}", readme)
+            (method,) = (route.methods or set()) - {"HEAD"}
+            assert f"### `{method} {route.path}`" in readme
+            called = route.path.replace("{job_id}", "$JOB_ID").replace("{filename}", "$FILENAME")
+            assert re.search(rf"curl .*{re.escape(called)}", readme)
 
 
 def test_every_error_code_is_explained(readme: str) -> None:
-    for one in vars(errors).values():
+    for one in [*vars(errors).values(), *vars(job_errors).values()]:
         if isinstance(one, type) and issubclass(one, MinimonError):
             assert f"`{one.code}`" in readme
 
 
 def test_every_direct_dependency_has_its_reason(readme: str) -> None:
-    requirements = (HOME / "requirements.txt").read_text().partition("# What those bring")[0]
-    for name in re.findall(r"^([a-z0-9-]+)==", requirements, re.MULTILINE):
-        assert f"| {name} |" in readme
+    for file in ("requirements-light.txt", "requirements.txt"):
+        requirements = (HOME / file).read_text().partition("# What those bring")[0]
+        for name in re.findall(r"^([a-z0-9-]+)==", requirements, re.MULTILINE):
+            assert f"| {name} |" in readme
 
 
 def test_every_link_to_a_file_leads_somewhere(readme: str) -> None:
@@ -62,6 +66,7 @@ def test_both_languages_have_the_same_chapters_and_commands() -> None:
 
 def test_every_direct_dependency_is_pinned() -> None:
     for name in (
+        "requirements-light.txt",
         "requirements.txt",
         "requirements-dev.txt",
         "bench/requirements.txt",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from minimon_server.engines.on_demand import NEEDED
 from minimon_server.environment import variables
 from tests.support import HOME
 
@@ -27,10 +30,16 @@ def instructions() -> list[tuple[str, str]]:
     return [(words[0], words[2]) for line in joined.splitlines() if (words := line.partition(" "))[0]]
 
 
-def last_stage() -> list[tuple[str, str]]:
-    found = instructions()
-    start = max(index for index, (name, _) in enumerate(found) if name == "FROM")
-    return found[start:]
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """Return what each stage of the Dockerfile does, with all that the stages under it did before."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    name = ""
+    for one in instructions():
+        if one[0] == "FROM":
+            base, _, name = one[1].split()
+            found[name] = list(found.get(base, []))
+        found[name].append(one)
+    return found
 
 
 def copied() -> list[str]:
@@ -42,7 +51,8 @@ def copied() -> list[str]:
 
 
 def test_everything_that_is_copied_is_there_and_nothing_secret_is() -> None:
-    assert {"minimon_server", "minimon", "gen_server.py", "gen-server.py", "requirements.txt"} == set(copied())
+    lists = {"requirements.txt", "requirements-light.txt"}
+    assert {"minimon_server", "minimon", "gen_server.py", "gen-server.py"} | lists == set(copied())
     for source in copied():
         assert (HOME / source).exists(), source
     ignored = (HOME / ".dockerignore").read_text().splitlines()
@@ -61,8 +71,11 @@ def test_every_file_that_the_program_reads_is_in_the_image() -> None:
 
 
 def test_the_default_target_is_the_slim_server_and_not_root() -> None:
-    stage = last_stage()
-    assert stage[0] == ("FROM", "python:3.11-slim AS server")
+    stage = stages()["server"]
+    assert list(stages())[-1] == "server"
+    assert stage[0] == ("FROM", "python:3.11-slim AS program")
+    assert stage[-1] == ("COPY", "--from=packages /venv /venv")
+    assert "requirements.txt" not in str(stages()["packages"])
     (user,) = [arguments for name, arguments in stage if name == "USER"]
     assert all(int(number) >= 1000 for number in user.split(":"))
     told = dict(stage)
@@ -72,6 +85,55 @@ def test_the_default_target_is_the_slim_server_and_not_root() -> None:
     assert f"http://127.0.0.1:{PORTS['MINIMON_HTTP_PORT']}/health" in told["HEALTHCHECK"]
     assert "TOKEN" not in "".join(arguments for _, arguments in instructions())
     assert told["CMD"] == '["python", "gen-server.py"]'
+
+
+def test_the_gpu_target_is_the_same_server_with_the_whole_list() -> None:
+    gpu, server = stages()["gpu"], stages()["server"]
+    shared = len(stages()["program"])
+    assert gpu[:shared] == server[:shared]
+    assert gpu[-1] == ("COPY", "--from=gpu-packages /venv /venv")
+    assert ("RUN", "/venv/bin/pip install -r /tmp/requirements.txt") in stages()["gpu-packages"]
+    compose: dict[str, Any] = yaml.safe_load((HOME / "compose.gpu.yaml").read_text())
+    assert compose["services"]["api"]["build"]["target"] == "gpu"
+    assert set(compose["services"]) == set(yaml.safe_load((HOME / "compose.yaml").read_text())["services"])
+
+
+def test_the_light_list_is_the_whole_one_without_what_draws() -> None:
+    light, whole, checks = ((HOME / f"requirements{name}.txt").read_text() for name in ("-light", "", "-dev"))
+    assert "-r requirements-light.txt" in whole
+    assert "-r requirements.txt" in checks
+    assert (HOME / "bench" / "requirements.txt").read_text().startswith("-r ../requirements-light.txt")
+    names = [set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)) for text in (light, whole, checks)]
+    assert not names[0] & names[1], "one place for one pin"
+    assert not (names[0] | names[1]) & names[2]
+    assert set(NEEDED) <= names[1]
+    assert "torch==2.13.0\n" in whole
+
+
+def test_every_package_that_the_server_brings_along_is_pinned() -> None:
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==([^;\s]+)", both_lists(), re.MULTILINE))
+    for name in pinned:
+        if name == "uvloop" and sys.platform == "win32":
+            continue
+        for line in importlib.metadata.requires(name) or []:
+            needed = re.match(r"[\w.-]+", line)
+            marker = line.partition(";")[2]
+            if needed and not marker:
+                assert needed[0].lower().replace("_", "-") in pinned, f"{name} brings {line}"
+
+
+def both_lists() -> str:
+    return "".join((HOME / name).read_text() for name in ("requirements-light.txt", "requirements.txt"))
+
+
+@pytest.mark.parametrize("target", ["run", "run-light", "test"])
+def test_make_installs_the_list_that_its_target_needs(target: str, tmp_path: Path) -> None:
+    command = ["make", "-n", f"VENV={tmp_path / 'venv'}", target]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True)
+    lists = re.findall(r"pip install .* -r (\S+)", done.stdout)
+    assert lists == [
+        {"run": "requirements.txt", "run-light": "requirements-light.txt", "test": "requirements-dev.txt"}[target]
+    ]
 
 
 def test_the_compose_file_opens_this_machine_alone() -> None:
@@ -86,8 +148,8 @@ def test_the_compose_file_opens_this_machine_alone() -> None:
     assert not api["user"].startswith(("0", "root"))
     assert set(api["environment"]) <= set(PORTS)
     assert int(api["stop_grace_period"].removesuffix("s")) > GRACE
-    assert api["build"]["target"] in dict(last_stage())["FROM"]
-    assert api["healthcheck"]["test"][-1] in dict(last_stage())["HEALTHCHECK"]
+    assert api["build"]["target"] == "server"
+    assert api["healthcheck"]["test"][-1] in dict(stages()["server"])["HEALTHCHECK"]
 
 
 def test_the_unit_gives_more_time_than_the_grace_and_no_rights() -> None:

@@ -19,9 +19,12 @@ from minimon_server.web.problems import problem
 from minimon_server.web.tally import Tally
 
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
-ALLOWED_HEADERS: Final = ("Authorization", "Idempotency-Key", "X-Request-ID")
+ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID")
 EXPOSED_HEADERS: Final = (
+    "Location",
     "Retry-After",
+    "X-Generation-Metadata",
+    "X-Job-ID",
     "X-Minimon-Generated-At",
     "X-Minimon-Id",
     "X-Minimon-Name",

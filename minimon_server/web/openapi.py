@@ -11,14 +11,17 @@ from pydantic.json_schema import models_json_schema
 
 from minimon_server import __version__
 from minimon_server.errors import (
+    BadRequest,
     Forbidden,
     InvalidRequest,
     Language,
     MinimonError,
+    QueueFull,
     RateLimited,
     Text,
     Unauthorized,
 )
+from minimon_server.jobs.errors import JobsUnavailable
 from minimon_server.settings import Settings
 from minimon_server.web.gate import Access, Cost, Face, allowance
 from minimon_server.web.guide import Answer, Guide, Shape
@@ -147,7 +150,8 @@ def _security(access: Access, settings: Settings) -> list[Json]:
 def _path_parameters(face: Face, guide: Guide, language: Language) -> list[Json]:
     found = []
     for name in face.param_convertors:
-        parameter: Json = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        schema = {"type": "string", "pattern": "^[A-Za-z0-9._~-]+$"}  # RFC 3986, section 2.3: what means itself
+        parameter: Json = {"name": name, "in": "path", "required": True, "schema": schema}
         if name in guide.path:
             parameter["description"] = guide.path[name].spoken(language)
         if name in guide.patterns:
@@ -199,6 +203,8 @@ def _errors(face: Face, guide: Guide, settings: Settings, language: Language) ->
         kinds.append(RateLimited)
     if guide.query or guide.body:
         kinds.append(InvalidRequest)
+    if face.param_convertors:
+        kinds.append(BadRequest)  # the edge takes no control characters in a path
     found: Json = {}
     for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
         told = f"{kind.title.spoken(language)} (`{kind.code}`)"
@@ -206,7 +212,7 @@ def _errors(face: Face, guide: Guide, settings: Settings, language: Language) ->
             same["description"] += f", {told}"
             continue
         headers = {"X-Request-ID": _REQUEST_ID}
-        if kind is RateLimited:
+        if kind in (JobsUnavailable, QueueFull, RateLimited):
             headers["Retry-After"] = _RETRY_AFTER
         if kind in (Unauthorized, Forbidden):
             headers["WWW-Authenticate"] = _CHALLENGE

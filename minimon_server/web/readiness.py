@@ -12,7 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from minimon_server import __version__
+from minimon_server.creatures.hatchery import Hatchery
+from minimon_server.creatures.naming import NameSource
 from minimon_server.errors import Language, Text
+from minimon_server.settings import Settings
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.problems import header, spoken_language
 from minimon_server.web.schemas import ReadyAnswer
@@ -107,3 +110,17 @@ def _told(check: Check, language: Language) -> dict[str, object]:
         for name, fact in check.facts.items()
     }
     return {"ok": check.trouble is None, **facts}
+
+
+def usual(settings: Settings, hatchery: Hatchery, names: NameSource) -> dict[str, Callable[[], Check]]:
+    """Return what `/ready` asks of every server; pictures are whole from the start, or there is no start."""
+    pictures = Check({"backend": settings.generation_backend, "count": len(hatchery.pictures)})
+
+    def named() -> Check:
+        # A name server that fails is no trouble: every creature has its local name.
+        if names.breaker is None:
+            return Check({"backend": settings.name_backend})
+        fallen = {reason.value: count for reason, count in names.fall_backs.items() if count}
+        return Check({"backend": settings.name_backend, "breaker": names.breaker.value, "fallBacks": fallen})
+
+    return {"pictures": lambda: pictures, "names": named}

@@ -121,7 +121,10 @@ class _Page:
         if "requestBody" not in operation:
             return ""
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        return f"<h3>{self._say('body')}</h3>{self._fields(_target(schema))}"
+        name = _target(schema)
+        return (
+            f"<h3>{self._say('body')}</h3>{self._table(self._rows(name, '', self._schemas[name].get('required', ())))}"
+        )
 
     def _answer(self, status: str, told: Json, shown: dict[str, str]) -> str:
         """Return one answer; `shown` holds the shapes that were shown already, and the status of each."""
@@ -148,11 +151,13 @@ class _Page:
         """Return the members of a named schema as a table, those of its members among them."""
         return self._table(self._rows(name, before))
 
-    def _rows(self, name: str, before: str) -> list[list[str]]:
+    def _rows(self, name: str, before: str, required: Iterable[str] = ()) -> list[list[str]]:
         rows = []
-        for member, schema in self._schemas[name].get("properties", {}).items():
-            meaning = _prose(schema.get("description", ""))
-            rows.append([f"<code>{escape(before + member)}</code>", self._form(schema), meaning])
+        for member, told in self._schemas[name].get("properties", {}).items():
+            schema = _without_null(told)
+            must = f" <i>{self._say('required')}</i>" if member in required else ""
+            meaning = _prose(told.get("description", ""))
+            rows.append([f"<code>{escape(before + member)}</code>{must}", self._form(schema), meaning])
             inner, mark = schema, "."
             if "items" in schema:
                 inner, mark = schema["items"], "[]."
@@ -182,6 +187,12 @@ class _Page:
         top = "".join(f"<th>{cell}</th>" for cell in head)
         body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
         return f'<div class="wide"><table>{f"<thead><tr>{top}</tr></thead>" if top else ""}{body}</table></div>'
+
+
+def _without_null(schema: Json) -> Json:
+    """Return what a member holds that may also be null, or simply not be there."""
+    choices = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    return choices[0] if len(choices) == 1 else schema
 
 
 def _anchor(method: str, path: str) -> str:

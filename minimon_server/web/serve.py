@@ -25,10 +25,7 @@ BACKLOG: Final = 2048
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-_ENOUGH_FILES: Final = Text(
-    "la limite du processus suffit à MINIMON_MAX_CONNECTIONS",
-    "the limit of the process is enough for MINIMON_MAX_CONNECTIONS",
-)
+_ENOUGH_FILES: Final = Text("la limite suffit à MINIMON_MAX_CONNECTIONS", "enough for MINIMON_MAX_CONNECTIONS")
 _RAISED_FILES: Final = Text(
     "la limite du processus, relevée pour MINIMON_MAX_CONNECTIONS",
     "the limit of the process, raised for MINIMON_MAX_CONNECTIONS",
@@ -179,13 +176,13 @@ async def serve(
     grace: int,
     ready: Callable[[], None],
     ending: Callable[[], None],
+    hurry: Callable[[], None] = lambda: None,
     beside: Sequence[Coroutine[Any, Any, None]] = (),
 ) -> None:
     """Serve `app` on every binding until SIGINT or SIGTERM, or until one listener ends.
 
-    `edge` holds the limits that every connection keeps, and where refusals are told. `ready` is called once all of
-    them listen, `ending` when the end begins. Running requests get `grace` seconds; a second signal ends them at once.
-    What runs `beside` is cancelled at the end. Raise `StartupError` when it was a listener that began the end.
+    `ready` is called once all listen, `ending` when the end begins. Running requests get `grace` seconds; a second
+    signal ends them, and calls `hurry`. What runs `beside` is cancelled. `StartupError`: a listener began the end.
     """
     with contextlib.ExitStack() as sockets:
         listeners = [_listener(app, binding, edge, grace) for binding in bindings]
@@ -194,7 +191,7 @@ async def serve(
             for item in group:
                 sockets.enter_context(contextlib.closing(item))
         async with app.router.lifespan_context(app):
-            end = _End(listeners)
+            end = _End(listeners, hurry)
             tasks = [
                 asyncio.create_task(listener.serve_until_the_end(group, end.begin))
                 for listener, group in zip(listeners, held, strict=True)
@@ -267,8 +264,8 @@ async def _told(companion: Coroutine[Any, Any, None], lines: Lines) -> None:
 class _End:
     """The one end of all listeners: the first signal begins it, or a listener that goes; a second signal hastens it."""
 
-    def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._listeners = listeners
+    def __init__(self, listeners: Sequence[Listener], hurry: Callable[[], None]) -> None:
+        self._listeners, self._hurry = listeners, hurry
         self._signals = 0
         # Who began it; None: a signal.
         self.begun: asyncio.Future[Listener | None] = asyncio.get_running_loop().create_future()
@@ -297,3 +294,4 @@ class _End:
             for listener in self._listeners:
                 listener.force_exit = True
                 listener.abort()
+            self._hurry()

@@ -1,8 +1,9 @@
-"""From a query to a checked model: every mistake at once, by field, in both languages. Knows no route."""
+"""From a query or JSON to a checked model: every mistake at once, by field, in both languages. Knows no route."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -38,6 +39,19 @@ _MESSAGES: Final[dict[str, Text]] = {
     "greater_than_equal": Text("doit valoir au moins {ge}", "must be at least {ge}"),
     "less_than_equal": Text("doit valoir au plus {le}", "must be at most {le}"),
     "string_too_long": Text("au plus {max_length} caractères", "at most {max_length} characters"),
+    "string_too_short": Text("au moins {min_length} caractère", "at least {min_length} character"),
+    "string_type": Text("doit être un texte", "must be a text"),
+    "string_pattern_mismatch": Text("contient un caractère interdit", "holds a character that is forbidden there"),
+    "string_unicode": Text("n'est pas de l'UTF-8", "is not UTF-8"),
+    "int_from_float": Text("doit être un nombre entier", "must be a whole number"),
+    "float_type": Text("doit être un nombre", "must be a number"),
+    "float_parsing": Text("doit être un nombre", "must be a number"),
+    "finite_number": Text("doit être un nombre fini", "must be a finite number"),
+    "multiple_of": Text("doit être un multiple de {multiple_of}", "must be a multiple of {multiple_of}"),
+    "tuple_type": Text("doit être une liste", "must be a list"),
+    "too_long": Text("au plus {max_length} éléments", "at most {max_length} items"),
+    "model_type": Text("doit être un objet JSON", "must be a JSON object"),
+    "json_invalid": Text("n'est pas du JSON lisible", "is not readable JSON"),
 }
 
 
@@ -64,6 +78,15 @@ def read_query(scope: Scope, model: type[Model]) -> Model:
     if mistakes:
         raise InvalidRequest(fields=mistakes)
     return read
+
+
+def check_json(body: bytes, model: type[Model]) -> Model:
+    """Return JSON as a `model`; raise `InvalidRequest` naming every wrong member, or `body` when it is no object."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        mistakes = [_mistake(details) for details in error.errors(include_url=False, include_input=False)]
+        raise InvalidRequest(fields=[one if one.field else replace(one, field="body") for one in mistakes]) from error
 
 
 def _mistake(details: ErrorDetails) -> FieldMistake:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from minimon_server.engines.files import png_size
-from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment
+from tests.e2e.drawing_server import DrawingServer
+from tests.e2e.running import HOME, PATIENCE, clean_environment
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("curl") and shutil.which("jq")) and os.environ.get("CI") != "true",
@@ -31,7 +32,7 @@ def test_every_line_to_copy_works(tmp_path: Path, name: str) -> None:
     ):
         folder = tmp_path / str(len(environ))
         folder.mkdir()
-        with RunningServer(folder, **environ) as server:
+        with DrawingServer(folder, **environ) as server:
             for block in blocks_of_one:
                 script = block.replace("localhost:22222", f"localhost:{server.https_port}")
                 script = script.replace("localhost:8009", f"localhost:{server.http_port}").replace("curl ", "curl -sS ")
@@ -47,6 +48,9 @@ def test_every_line_to_copy_works(tmp_path: Path, name: str) -> None:
                 expects_problem = "rarity=Z" in block
                 assert (b'"code":"INVALID_REQUEST","requestId"' in done.stdout) is expects_problem, block
                 assert b'"code":"UNAUTHORIZED","requestId"' not in done.stdout, block
+                assert b'"code":"ENGINE_UNAVAILABLE"' not in done.stdout, block
+    for picture in ("sunset.png", "same.png"):
+        assert png_size((tmp_path / "0" / picture).read_bytes()) == (1024, 1024)
     for picture in ("creature.png", "splendid.png"):
         assert png_size((tmp_path / "0" / picture).read_bytes()) == (512, 512)
     assert "x-minimon-rarity: S+" in (tmp_path / "0" / "headers.txt").read_text()

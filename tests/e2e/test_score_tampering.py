@@ -58,7 +58,7 @@ def append(ledger: Path, line: bytes = b"{}\n") -> None:
 
 def test_a_second_server_on_the_same_ledger_is_refused(template: tuple[Path, list[bytes]], tmp_path: Path) -> None:
     with ScoreServer(copy_of(template[0] / "ours", tmp_path)) as server:
-        second = run_to_end(cwd=tmp_path, **ScoreServer(tmp_path).environ)
+        second = run_to_end(cwd=tmp_path, **ScoreServer(tmp_path).environ | {"MINIMON_JOBS_PATH": "another.sqlite"})
         assert second.returncode == 1, second
         assert f"another process is writing {server.ledger}; each server needs its own" in second.stderr
         acknowledged(server.asker.certify())

@@ -33,7 +33,7 @@ def test_every_route_but_the_open_ones_wants_a_token(tmp_path: Path) -> None:
             for method in route.methods or ():
                 answer = bench.client.request(method, route.path)
                 assert (answer.status_code == 401) is (route.path not in OPEN_PATHS), (method, route.path)
-                assert bench.client.request(method, route.path, headers=bearer("full")).status_code < 400
+                assert bench.client.request(method, route.path, headers=bearer("full")).status_code not in (401, 403)
 
 
 def test_what_does_not_exist_is_closed_too(tmp_path: Path) -> None:

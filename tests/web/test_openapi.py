@@ -136,3 +136,14 @@ def test_the_page_may_do_nothing_but_show_itself(tmp_path: Path) -> None:
     )
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_page_tells_what_a_body_may_hold_and_what_it_must(tmp_path: Path) -> None:
+    with app_under_test(tmp_path) as bench:
+        text = bench.client.get("/docs", headers={"Accept-Language": "en"}).text
+    body = text[text.index('id="post-generate"') : text.index('id="get-status-job-id"')]
+    assert "<code>prompt</code> <i>required</i>" in body
+    # What may be null or left out is told by what it holds.
+    assert "<td><code>steps</code></td><td>whole number from 1 to 150</td>" in body
+    assert "<code>loras[].weight</code></td><td>number from -2 to 2" in body
+    assert body.count("<i>required</i>") == 1

@@ -1,0 +1,99 @@
+"""An engine whose libraries are imported at the first job, on the engine's own thread. Draws nothing itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Final
+
+from minimon_server.engines.devices import DeviceWish, cuda_problem
+from minimon_server.engines.messages import Drawn, DrawRequest, Engine, EngineFault, Progress, Report, Stopped
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.errors import StartupError, Text
+from minimon_server.logs import Logger
+
+NEEDED: Final = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "isal")
+INSTALL: Final = Text(
+    "Lancez « make run » dans le dossier du serveur, ou : python -m pip install -r requirements.txt",
+    "Run 'make run' in the server's folder, or: python -m pip install -r requirements.txt",
+)
+
+
+class NoEngine(Exception):
+    """There is no engine for prompts here; the text says why and which line would bring one."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        super().__init__(text.en)
+
+
+def missing_packages() -> list[str]:
+    """Return what an engine for prompts needs and is not installed; nothing of it is imported."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> Engine:
+    """Return who draws prompts, or raise: `NoEngine` where the packages are missing, which is no mistake, and
+    `StartupError` where a device was wished for that cannot be had. Imports none of the packages.
+    """
+    missing = missing_packages()
+    if missing:
+        text = Text(
+            f"Dessiner demande le paquet Python {missing[0]!r}, qui n'est pas installé. {INSTALL.fr}",
+            f"Drawing prompts needs the Python package {missing[0]!r}, which is not installed. {INSTALL.en}",
+        )
+        if device == "cuda":
+            raise StartupError([f"MINIMON_DEVICE=cuda: {text.en}"])
+        raise NoEngine(text)
+    problem = cuda_problem() if device == "cuda" else None
+    if problem:
+        raise StartupError([f"MINIMON_DEVICE=cuda, but {problem}"])
+
+    def make() -> Engine:
+        from minimon_server.engines.library_logs import adopt_libraries, hold_warnings
+
+        adopt_libraries()
+        hold_warnings(True)
+        try:
+            from minimon_server.engines.sdxl import SdxlEngine
+        finally:
+            hold_warnings(False)
+        return SdxlEngine(models, device, log)
+
+    return OnDemand(make, log)
+
+
+class OnDemand:
+    """Stands for an engine until somebody draws; then makes it, once."""
+
+    def __init__(self, make: Callable[[], Engine], log: Logger) -> None:
+        self._make = make
+        self._log = log
+        self._engine: Engine | None = None
+
+    @property
+    def loaded(self) -> str | None:
+        """The stack that could draw at once, or None."""
+        return self._engine.loaded if self._engine else None
+
+    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+        """Make the engine if there is none yet, then let it draw."""
+        if self._engine is None:
+            if not report(Progress("loading", 0, 1)):  # importing takes seconds, and nobody should wonder
+                raise Stopped
+            self._engine = self._made()
+        return self._engine.draw(request, report)
+
+    def close(self) -> None:
+        """Give everything back; a later request makes the engine anew."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _made(self) -> Engine:
+        try:
+            return self._make()
+        except (ImportError, OSError) as error:
+            # A library that is there and cannot be imported: a missing part of the system, or a broken installation.
+            self._log.exception("engine cannot be imported")
+            raise EngineFault(f"The engine cannot be started ({type(error).__name__}); the log says why.") from None

@@ -1,0 +1,125 @@
+"""From a folder to a pipeline on a device: part by part, from local files, safetensors only. Draws nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import diffusers
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from minimon_server.engines.devices import DeviceWish, cuda_problem
+from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.model_folders import NETWORKS, BrokenModel, ModelFolder
+
+# Whether to go on, after so many MiB of so many have been read.
+Loading = Callable[[int, int], None]
+
+CLASSES: Final[dict[str, Any]] = {
+    "unet": UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": CLIPTextModelWithProjection,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pipeline computes and in which numbers, and why there."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """What computes, as a person knows it."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+
+def choose_place(wish: DeviceWish) -> Place:
+    """Return the place for `wish`; raise `EngineFault` when CUDA was wished for and there is none."""
+    if wish != "cpu" and torch.cuda.is_available():
+        # Emulated bfloat16 is slower than true float16: only cards that compute in it count.
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        dtype = torch.bfloat16 if has_bfloat16 else torch.float16
+        return Place(torch.device("cuda"), dtype, "a CUDA device is there")
+    if wish == "cuda":
+        raise EngineFault(f"MINIMON_DEVICE=cuda, but {cuda_problem() or 'torch cannot use the device'}.")
+    reason = "MINIMON_DEVICE=cpu" if wish == "cpu" else (cuda_problem() or "torch cannot use the CUDA device")
+    return Place(torch.device("cpu"), torch.float32, reason)
+
+
+def load(folder: ModelFolder, place: Place, tell: Loading) -> StableDiffusionXLPipeline:
+    """Return the pipeline of `folder` on `place`; call `tell` before the first part and after every one.
+
+    Raise `BrokenModel` when the files do not hold what the folder promises.
+    """
+    parts: dict[str, Any] = {}
+    sizes = {part: _mebibytes(folder.path / part) for part in NETWORKS}
+    whole, read = sum(sizes.values()), 0
+    tell(read, whole)
+    try:
+        for part in NETWORKS:
+            parts[part] = _network(folder, part, place)
+            read += sizes[part]
+            tell(read, whole)
+        for part in ("tokenizer", "tokenizer_2"):
+            parts[part] = CLIPTokenizer.from_pretrained(folder.path / part, local_files_only=True)
+        parts["scheduler"] = _scheduler(folder.path)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        # What libraries say of a folder names its path: that is for the log, not for the client.
+        logging.getLogger(__name__).warning("model %s: %s", folder.info.id, error, exc_info=error)
+        raise BrokenModel(f"The model {folder.info.id} cannot be loaded; the server's log says why.") from None
+    zeros = bool(folder.settings.get("force_zeros_for_empty_prompt", True))
+    pipeline = StableDiffusionXLPipeline(**parts, force_zeros_for_empty_prompt=zeros, add_watermarker=False)
+    pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
+    return pipeline
+
+
+def _network(folder: ModelFolder, part: str, place: Place) -> torch.nn.Module:
+    kind = CLASSES[part]
+    dtype = place.dtype
+    if part == "vae" and dtype == torch.float16:
+        dtype = torch.float32  # SDXL's own overflows in 16-bit floats: black pictures
+    # Always a dtype: without one, files of halves come back as halves or as floats, as each library likes.
+    network, report = kind.from_pretrained(
+        folder.path / part,
+        dtype=dtype,
+        variant=folder.variants[part],
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # The libraries would fill them with noise and go on.
+        raise ValueError(f"{part} lacks {len(missing)} of its weights, {missing[0]} first")
+    assert isinstance(network, torch.nn.Module)
+    return network.to(place.device).eval().requires_grad_(False)
+
+
+def _scheduler(path: Path) -> Any:
+    settings = diffusers.DDIMScheduler.load_config(path / "scheduler", local_files_only=True)
+    name = settings.get("_class_name", "")
+    kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    if kind is None:
+        raise ValueError(f"its scheduler {name!r} is unknown")
+    return kind.from_config(settings)
+
+
+def _mebibytes(folder: Path) -> int:
+    return max(1, sum(file.stat().st_size for file in _weights(folder)) // 2**20)
+
+
+def _weights(folder: Path) -> Iterator[Path]:
+    yield from folder.glob("*.safetensors")

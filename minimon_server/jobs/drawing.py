@@ -1,0 +1,109 @@
+"""From what a client asks to what an engine is told: models, adapters, defaults, seeds. Draws nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from minimon_server.engines.messages import AdapterUse, DrawRequest, Engine
+from minimon_server.engines.model_info import ModelInfo
+from minimon_server.errors import FieldMistake, InvalidRequest, Text
+from minimon_server.jobs.errors import ModelNotAvailable
+
+LARGEST_SEED: Final = 2**53 - 1
+USUAL_MODEL: Final = "sdxl-base"
+# What one picture of 2048x1536 has; the largest square is 1768x1768.
+MOST_PIXELS: Final = 2048 * 1536
+_TOO_LARGE: Final = Text(
+    f"largeur fois hauteur : au plus {MOST_PIXELS} pixels", f"width times height: at most {MOST_PIXELS} pixels"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Who draws prompts, and with what. `models` is asked at every request: folders come and go.
+
+    `schedulers` are the names that the engine knows besides a model's own. `unavailable` says why nobody draws here.
+    """
+
+    models: Callable[[], Sequence[ModelInfo]]
+    make_engine: Callable[[], Engine]
+    schedulers: tuple[str, ...] = ()
+    unavailable: Text | None = None
+
+
+def nobody_draws(why: Text) -> Drawing:
+    """Return what stands for an engine where there is none."""
+
+    def no_engine() -> Engine:
+        raise AssertionError("no job is accepted where nobody draws")
+
+    return Drawing(lambda: (), no_engine, unavailable=why)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for; None is what it leaves to the model."""
+
+    prompt: str
+    negative_prompt: str = ""
+    model: str | None = None
+    loras: tuple[tuple[str, float], ...] = ()
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    scheduler: str | None = None
+    clip_skip: int | None = None
+    count: int = 1
+
+
+def request_for(asked: Asked, drawing: Drawing, draw_seed: Callable[[], int]) -> DrawRequest:
+    """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once."""
+    models = {model.id: model for model in drawing.models()}
+    if not models:
+        raise ModelNotAvailable
+    mistakes = []
+    name = asked.model or (USUAL_MODEL if USUAL_MODEL in models else next(iter(models)))
+    model = models.get(name)
+    if model is None:
+        mistakes.append(FieldMistake("model", _none_such(models)))
+    else:
+        mistakes += _unknown_loras(asked, model)
+    if asked.scheduler is not None and asked.scheduler not in drawing.schedulers:
+        mistakes.append(FieldMistake("scheduler", _none_such(drawing.schedulers)))
+    width = asked.width or (model.width if model else 0)
+    height = asked.height or (model.height if model else 0)
+    if width * height > MOST_PIXELS:
+        mistakes.append(FieldMistake("width", _TOO_LARGE))
+    if mistakes or model is None:
+        raise InvalidRequest(fields=mistakes)
+    first = draw_seed() if asked.seed is None else asked.seed
+    return DrawRequest(
+        model=model.id,
+        prompt=asked.prompt,
+        negative_prompt=asked.negative_prompt,
+        seeds=tuple((first + number) % (LARGEST_SEED + 1) for number in range(asked.count)),
+        width=width,
+        height=height,
+        steps=model.steps if asked.steps is None else asked.steps,
+        guidance_scale=model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale,
+        scheduler=asked.scheduler,
+        clip_skip=asked.clip_skip,
+        adapters=tuple(AdapterUse(name, weight) for name, weight in asked.loras),
+    )
+
+
+def _unknown_loras(asked: Asked, model: ModelInfo) -> list[FieldMistake]:
+    return [
+        FieldMistake(f"loras.{number}.name", _none_such(model.supported_loras))
+        for number, (name, _) in enumerate(asked.loras)
+        if name not in model.supported_loras
+    ]
+
+
+def _none_such(there: Sequence[str] | dict[str, ModelInfo]) -> Text:
+    names = ", ".join(there)
+    return Text(f"n'existe pas ici ; il y a : {names or 'rien'}", f"is not here; there are: {names or 'none'}")

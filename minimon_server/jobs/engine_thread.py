@@ -1,0 +1,98 @@
+"""The one thread that an engine lives on: made there, asked there, closed there. Knows no job.
+
+A thread of its own, not a pool with a limit of one: what a GPU library keeps for a thread must be found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from minimon_server.engines.messages import Drawn, DrawRequest, Engine, Report
+
+T = TypeVar("T")
+
+
+class EngineThread:
+    """Owns an engine, which is made when it is first needed, and again after it broke."""
+
+    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+        self._make = make_engine
+        self._engine: Engine | None = None
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+        self.loaded: str | None = None
+
+    async def draw(self, request: DrawRequest, report: Report) -> Drawn:
+        """Let the engine draw, and return or raise what it does."""
+        return await self._call(lambda: self._draw(request, report))
+
+    async def discard(self) -> None:
+        """Close the engine; the next request makes another."""
+        await self._call(self._close)
+
+    def end(self) -> None:
+        """Close the engine when it is done, and end the thread. Waits for neither."""
+        self._calls.put(self._close)
+        self._calls.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end of the thread, and return whether it has come."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _draw(self, request: DrawRequest, report: Report) -> Drawn:
+        if self._engine is None:
+            self._engine = self._make()
+        try:
+            return self._engine.draw(request, report)
+        finally:
+            self.loaded = self._engine.loaded
+
+    def _close(self) -> None:
+        engine, self._engine, self.loaded = self._engine, None, None
+        if engine is not None:
+            engine.close()
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def answer(result: T | None, error: BaseException | None) -> None:
+            if future.done():
+                return  # whoever asked has gone
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type] # a T whenever there is no error
+
+        def call() -> None:
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                result = work()
+            except BaseException as raised:
+                # Whatever an engine raises is its caller's to judge; this thread must live on.
+                error = RuntimeError("StopIteration") if isinstance(raised, StopIteration) else raised
+            post(loop, answer, result, error)
+
+        self._calls.put(call)
+        return await future
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # it holds the pictures of its answer
+
+
+def post(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> bool:
+    """Run a callback on the event loop, and return whether it will be: not after the loop has ended."""
+    try:
+        loop.call_soon_threadsafe(callback, *arguments)
+    except RuntimeError:
+        return False
+    return True

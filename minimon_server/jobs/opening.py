@@ -1,0 +1,51 @@
+"""The parts of jobs put together on this machine's disk. Starts nothing."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from minimon_server.jobs.drawing import Drawing
+from minimon_server.jobs.engine_thread import EngineThread
+from minimon_server.jobs.events import Events
+from minimon_server.jobs.journal import Journal
+from minimon_server.jobs.pictures import PictureStore
+from minimon_server.jobs.recovery import sweep_orphans
+from minimon_server.jobs.service import Jobs
+from minimon_server.jobs.sqlite_store import SqliteStore
+from minimon_server.jobs.store import Bounds, Lease
+from minimon_server.jobs.worker import Worker
+from minimon_server.logs import Logger
+from minimon_server.settings import Settings
+
+
+def open_jobs(settings: Settings, drawing: Drawing, log: Logger) -> Jobs:
+    """Return the service of jobs as the settings have it; raise `StartupError` when its files cannot be used."""
+    bounds = Bounds(
+        waiting=settings.queue_limit,
+        waiting_of_client=settings.queue_limit_per_client,
+        ended=settings.history_limit,
+        ended_seconds=settings.history_days * 86_400.0,
+        picture_bytes=settings.output_megabytes << 20,
+    )
+    lease = Lease(loading=settings.load_timeout, drawing=settings.step_timeout)
+    return put_together(settings.jobs_path, settings.output_dir, drawing, log, bounds, lease)
+
+
+def put_together(journal_path: Path, folder: Path, drawing: Drawing, log: Logger, bounds: Bounds, lease: Lease) -> Jobs:
+    """Open the journal and the image store, mend what the last process left, and return the service.
+
+    Where nobody draws, nothing is made on the disk; jobs that are there from better times can still be asked for.
+    Raises `StartupError`.
+    """
+    path = journal_path if drawing.unavailable is None or journal_path.exists() else None
+    pictures = PictureStore(folder)
+    if drawing.unavailable is None:
+        pictures.prepare()
+    journal = Journal(path)
+    is_new = journal.is_new
+    store = SqliteStore(journal, log, bounds=bounds, lease=lease)
+    sweep_orphans(is_new, store.known.jobs.values(), pictures, log)
+    events = Events()
+    worker = Worker(store, pictures, events, EngineThread(drawing.make_engine), log, name=secrets.token_hex(8))
+    return Jobs(store, pictures, events, worker, log, unavailable=drawing.unavailable, close=store.close)

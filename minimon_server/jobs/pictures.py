@@ -1,0 +1,96 @@
+"""The image store: pictures as files of one folder, each with its digest. Decides not what is kept.
+
+A picture is on the disk, whole and under its name, before a record names it. Its name carries the attempt: whoever
+comes too late writes beside it, never over it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from minimon_server.engines.messages import DrawnPicture
+from minimon_server.errors import StartupError
+from minimon_server.jobs.disk import UNFINISHED, finish, write_unfinished
+from minimon_server.jobs.job import Job, PictureFile
+
+# What we have written ourselves. Anything else in the folder is somebody's, and left alone.
+_OURS: Final = re.compile(rf"[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(\.\d+){{1,2}}\.png({UNFINISHED})?")
+# Longer texts (a prompt) stand in the picture and in the request; a record need not hold them once for each picture.
+LONGEST_TEXT: Final = 1024
+
+
+class Damaged(Exception):
+    """A file that is missing, or no longer holds the bytes that were written."""
+
+
+class PictureStore:
+    """The one writer of its folder. Every call may wait for the disk: call it beside the event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is made by `prepare`, and need not be there where nothing is ever written."""
+        self._folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder if need be; raise `StartupError` when that cannot be."""
+        folder = self._folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartupError([f"MINIMON_OUTPUT_DIR: {folder} cannot be used: {error.strerror}"]) from error
+
+    def write(self, job: Job, pictures: Sequence[DrawnPicture]) -> tuple[PictureFile, ...]:
+        """Write all pictures of an attempt and return what the record says of them; `OSError` leaves none behind."""
+        names = names_of(job.id, job.attempt, len(pictures))
+        paths = [self._folder / name for name in names]
+        try:
+            for path, picture in zip(paths, pictures, strict=True):
+                write_unfinished(path, picture.png)
+            finish(paths)
+        except OSError:
+            self.remove([name + end for name in names for end in ("", UNFINISHED)])
+            raise
+        return tuple(_described(name, picture) for name, picture in zip(names, pictures, strict=True))
+
+    def read(self, picture: PictureFile) -> bytes:
+        """Return the bytes that were written; raise `Damaged` when they cannot be had."""
+        try:
+            png = (self._folder / picture.name).read_bytes()
+        except OSError as error:
+            raise Damaged(picture.name) from error
+        if sha256(png).hexdigest() != picture.digest:
+            raise Damaged(picture.name)
+        return png
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, those that are not there included."""
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
+
+    def orphans(self, jobs: Iterable[Job]) -> list[str]:
+        """Return the files that we have written and that no record names: their writer died in between."""
+        named = {picture.name for job in jobs if not job.removed for picture in job.pictures}
+        if not self._folder.is_dir():
+            return []
+        found = (entry.name for entry in self._folder.iterdir())
+        return sorted(name for name in found if _OURS.fullmatch(name) and name not in named)
+
+
+def names_of(job_id: str, attempt: int, count: int) -> list[str]:
+    """Return the file names of an attempt: `<job>.<attempt>.png`, or with `.1`, `.2` and so on for several pictures."""
+    if count == 1:
+        return [f"{job_id}.{attempt}.png"]
+    return [f"{job_id}.{attempt}.{number}.png" for number in range(1, count + 1)]
+
+
+def _described(name: str, picture: DrawnPicture) -> PictureFile:
+    kept: dict[str, Any] = {
+        key: value
+        for key, value in picture.metadata.items()
+        if not (isinstance(value, str) and len(value) > LONGEST_TEXT)
+    }
+    digest = sha256(picture.png).hexdigest()
+    return PictureFile(name, digest, len(picture.png), picture.seed, picture.width, picture.height, kept)

@@ -1,0 +1,115 @@
+"""One claimed job in the hands of the engine: its begin, its heartbeats, its stop. Neither claims nor ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from concurrent.futures import CancelledError
+from typing import Literal
+
+from minimon_server.engines.messages import Phase, Progress
+from minimon_server.jobs.engine_thread import post
+from minimon_server.jobs.events import Events
+from minimon_server.jobs.job import Job, State
+from minimon_server.jobs.settling import Pause, settled
+from minimon_server.jobs.store import Fenced, JobStore, Unavailable, Unknown, Verdict
+
+# revoked: somebody cancelled it; fenced: it is not ours any longer; released: we give it back.
+Why = Literal["revoked", "fenced", "released"]
+
+
+class _GivenUp(Exception):
+    """The engine was told to stop while the store was silent."""
+
+
+class Turn:
+    """Made on the event loop; `report` alone is called on the engine's thread."""
+
+    def __init__(self, job: Job, store: JobStore, events: Events, pause: Pause) -> None:
+        self.job = job
+        self.why: Why | None = None
+        self._store = store
+        self._events = events
+        self._pause = pause
+        self._loop = asyncio.get_running_loop()
+        self._stop = threading.Event()
+        self._reports: deque[Progress] = deque()
+        self._phase: Phase = "loading"
+        self._moved = asyncio.Event()
+        # A heartbeat with the fence of before would be taken for somebody else's.
+        self._writing = asyncio.Lock()
+
+    def stop(self, why: Why) -> None:
+        """Let the engine stop within its step; the first reason counts."""
+        if self.why is None:
+            self.why = why
+        self._stop.set()
+
+    def report(self, progress: Progress) -> bool:
+        """Hear from the engine, on its thread, and say whether to go on.
+
+        The first denoising step waits until its attempt is counted on the disk: a request that kills the process in
+        the middle of it must not be able to do so for ever.
+        """
+        if self._stop.is_set() or (progress.phase == "drawing" and not self.job.begun and not self._wait_for_begin()):
+            return False
+        self._reports.append(progress)
+        return post(self._loop, self._follow) and not self._stop.is_set()
+
+    async def begin(self) -> bool:
+        """Count the attempt; return False when the job is not ours any longer, or the engine was told to stop."""
+        async with self._writing:
+            if self.job.begun:
+                return True
+            try:
+                self.job = await settled(
+                    self._store,
+                    self.job,
+                    lambda fence: self._store.begin(self.job.id, fence),
+                    frozenset({State.PROGRESS}),
+                    self._pause_unless_stopped,
+                )
+            except Fenced:
+                self.stop("fenced")
+                return False
+            except _GivenUp:
+                return False
+            return True
+
+    async def beat(self) -> None:
+        """Tell the store of progress, one call at a time, and stop when it says so. Runs until cancelled."""
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            async with self._writing:
+                try:
+                    verdict = await self._store.heartbeat(self.job.id, self.job.fence, self._phase)
+                except (Unavailable, Unknown):
+                    continue  # the lease runs on; if the store stays away it runs out, which is what it is for
+            if verdict is Verdict.REVOKED:
+                self.stop("revoked")
+            elif verdict is Verdict.FENCED:
+                self.stop("fenced")
+
+    async def _pause_unless_stopped(self, tries: int) -> None:
+        if self._stop.is_set():
+            raise _GivenUp
+        await self._pause(tries)
+
+    def _wait_for_begin(self) -> bool:
+        beginning = self.begin()
+        try:
+            return asyncio.run_coroutine_threadsafe(beginning, self._loop).result()
+        except CancelledError:
+            return False  # the event loop is ending
+        except RuntimeError:
+            beginning.close()
+            return False  # the event loop has ended
+
+    def _follow(self) -> None:
+        while self._reports:
+            progress = self._reports.popleft()
+            self._phase = progress.phase
+            self._events.progress(self.job.id, progress)
+        self._moved.set()

@@ -1,0 +1,86 @@
+"""The routes of jobs, what they say to `/ready` and `/metrics`, and how large their bodies may be. Answers nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+
+from minimon_server.errors import Text
+from minimon_server.jobs.drawing import LARGEST_SEED, Drawing
+from minimon_server.jobs.job import State
+from minimon_server.jobs.pace import BOUNDS
+from minimon_server.jobs.service import Jobs
+from minimon_server.web import job_events, job_pictures, jobs, models
+from minimon_server.web.edge import BODY_BYTES
+from minimon_server.web.gate import Cost, Face
+from minimon_server.web.job_schemas import LARGEST_BODY
+from minimon_server.web.metrics import Family, Source
+from minimon_server.web.readiness import Check
+
+_ENDS: Final = [*(str(bound) for bound in BOUNDS), "+Inf"]
+_HANGS: Final = Text(
+    "Le moteur ne montre plus de progrès ; redémarrez le serveur s'il ne revient pas.",
+    "The engine shows no progress; restart the server if it does not come back.",
+)
+
+
+def faces(service: Jobs, drawing: Drawing) -> list[Face]:
+    """Return the faces of jobs and models."""
+    desk = jobs.JobDesk(service, drawing, lambda: secrets.randbelow(LARGEST_SEED + 1))
+    pictures = job_pictures.PictureDesk(service)
+    events = job_events.EventDesk(service, secrets.token_hex(4))
+    shelf = models.Shelf(drawing)
+    return [
+        Face("/generate", desk.generate, method="POST", guide=jobs.GENERATE),
+        Face("/status/{job_id}", desk.status, guide=jobs.STATUS),
+        Face("/image/{job_id}", pictures.image, guide=job_pictures.IMAGE),
+        Face("/download/{filename}", pictures.download, guide=job_pictures.DOWNLOAD),
+        Face("/jobs", desk.list, guide=jobs.LIST),
+        Face("/jobs/{job_id}", desk.cancel, method="DELETE", cost=Cost.READ, guide=jobs.CANCEL),
+        Face("/jobs/{job_id}/events", events.answer, guide=job_events.EVENTS),
+        Face("/models", shelf.models, guide=models.MODELS),
+        Face("/loras", shelf.loras, guide=models.LORAS),
+    ]
+
+
+def body_bytes(method: bytes, target: bytes) -> int:
+    """Return how large a body the edge lets through."""
+    asks = method == b"POST" and target.partition(b"?")[0] == b"/generate"
+    return LARGEST_BODY if asks else BODY_BYTES
+
+
+def check(service: Jobs) -> Check:
+    """Return what `/ready` says of jobs; a server without an engine still serves creatures."""
+    counts = service.store.counts()
+    facts: dict[str, object] = {
+        "engine": "none" if service.unavailable else "loaded" if service.worker.loaded else "not loaded yet",
+        "loaded": service.worker.loaded,
+        "waiting": counts[State.PENDING],
+        "running": counts[State.PROGRESS],
+    }
+    if service.unavailable:
+        facts["reason"] = service.unavailable.en
+    if trouble := service.store.trouble:
+        fr = f"Le registre des tâches ne peut pas être écrit : {trouble}."
+        return Check(facts, Text(fr, f"The journal of jobs cannot be written: {trouble}."))
+    return Check(facts, _HANGS if service.worker.has_lost_its_job else None)
+
+
+def told(service: Jobs) -> Source:
+    """Return the source that tells `/metrics` of jobs."""
+
+    def families() -> Iterator[Family]:
+        kept = GaugeMetricFamily("minimon_jobs", "Jobs that are known, by state.", labels=["state"])
+        for state, count in service.store.counts().items():
+            kept.add_metric([state.value], count)
+        yield kept
+        buckets = list(zip(_ENDS, accumulate(service.pace.buckets), strict=True))
+        seconds = HistogramMetricFamily("minimon_job_duration_seconds", "Seconds from claim to picture, of successes.")
+        seconds.add_metric([], buckets, sum_value=service.pace.total)
+        yield seconds
+
+    return families

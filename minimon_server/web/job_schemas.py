@@ -1,0 +1,251 @@
+"""The shapes of what is asked and answered about jobs, as pydantic models. Whoever validates, validates with these."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from minimon_server.jobs.drawing import LARGEST_SEED
+from minimon_server.jobs.job import State
+from minimon_server.web.schemas import said
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+LONGEST_PROMPT = 32_768
+MOST_LORAS = 4
+MOST_PICTURES = 16
+LONGEST_WAIT = 120
+MOST_LISTED = 500
+# Two prompts whose every character is written as two \uXXXX, and the rest.
+LARGEST_BODY = 1024 * 1024
+
+
+def _plain_number(value: object) -> object:
+    """Refuse what `float()` would take beyond JSON's numbers (RFC 8259, section 6): blanks, underscores, nan."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return "not a number"
+    return value
+
+
+# No NUL: the texts of a PNG file end at one.
+Text = Annotated[str, Field(max_length=LONGEST_PROMPT, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
+
+
+class LoraWish(BaseModel):
+    """One adapter of a stack."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Name
+    weight: float = Field(1.0, ge=-2, le=2)
+
+
+class DrawBody(BaseModel):
+    """The body of `POST /generate`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt: Text = Field(min_length=1, **said("Ce que montre l'image.", "What the picture shows."))
+    negative_prompt: Text = Field("", **said("Ce qu'elle ne montre pas.", "What it does not show."))
+    model: Name | None = Field(None, **said("Un des modèles de `/models`.", "One of the models of `/models`."))
+    loras: Annotated[tuple[LoraWish, ...], Field(max_length=MOST_LORAS, strict=False)] = Field(
+        (), **said("Quatre au plus, appliqués ensemble.", "Four at the most, applied together.")
+    )
+    steps: Annotated[int, Field(ge=1, le=150)] | None = Field(
+        None, **said("Étapes ; sans elles, celles du modèle.", "Steps; without them, the model's own.")
+    )
+    guidance_scale: Annotated[float, Field(ge=0, le=50)] | None = Field(
+        None, **said("Fidélité au texte ; sans elle, celle du modèle.", "How closely to follow the text.")
+    )
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(
+        None,
+        **said(
+            "La même graine donne la même image ; sans elle, une est tirée et annoncée.",
+            "The same seed gives the same picture; without one, one is drawn and reported.",
+        ),
+    )
+    width: Side | None = Field(None, **said("En pixels, multiple de 8.", "In pixels, a multiple of 8."))
+    height: Side | None = Field(None, **said("En pixels, multiple de 8.", "In pixels, a multiple of 8."))
+    scheduler: Name | None = Field(None, **said("Sans lui, celui du modèle.", "Without it, the model's own."))
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = Field(
+        None, **said("Compté comme A1111 le fait.", "Counted as A1111 does.")
+    )
+    count: int = Field(
+        1,
+        ge=1,
+        le=MOST_PICTURES,
+        **said("Combien d'images, de graines consécutives.", "How many pictures, of consecutive seeds."),
+    )
+
+
+class Meta(BaseModel):
+    """How far a job is."""
+
+    current: int = Field(**said("Étapes faites, de toutes les images.", "Steps done, of all its pictures."))
+    total: int
+    percent: int
+
+
+class Phase(BaseModel):
+    """What the engine is doing."""
+
+    name: Literal["loading", "drawing", "decoding"]
+    current: int
+    total: int
+
+
+class JobAccepted(BaseModel):
+    """The answer of `POST /generate`."""
+
+    job_id: str = Field(**said("Un UUID.", "A UUID."))
+    state: State
+    position: int | None = Field(**said("1 : la prochaine.", "1: the next one."))
+    eta_seconds: float | None = Field(**said("Estimé, dès que mesuré.", "An estimate, as soon as there is one."))
+    seed: int = Field(**said("La graine de la première image.", "The seed of the first picture."))
+
+
+class JobResult(BaseModel):
+    """What a job has made."""
+
+    filename: str = Field(**said("Pour `/download`.", "For `/download`."))
+    filenames: list[str]
+    seed: int
+    seeds: list[int]
+    width: int
+    height: int
+    removed: bool = Field(**said("Vrai : les images ne sont plus gardées.", "True: the pictures are kept no longer."))
+
+
+class JobStatus(BaseModel):
+    """The answer of `GET /status/{job_id}`."""
+
+    job_id: str
+    state: State
+    meta: Meta
+    phase: Phase | None
+    position: int | None
+    eta_seconds: float | None
+    result: JobResult | None
+    error: str | None = Field(**said("Pourquoi la tâche a échoué.", "Why the job failed."))
+    request: dict[str, Any] = Field(**said("Ce qui est dessiné, entier.", "What is drawn, in full."))
+    attempt: int = Field(**said("Combien de fois le dessin a commencé.", "How often its drawing has begun."))
+    created: str
+    started: str | None
+    ended: str | None
+
+
+class JobLine(BaseModel):
+    """One job of a list."""
+
+    job_id: str
+    state: State
+    position: int | None
+    model: str
+    created: str
+    ended: str | None
+
+
+class JobList(BaseModel):
+    """The answer of `GET /jobs`."""
+
+    jobs: list[JobLine]
+    counts: dict[str, int] = Field(**said("Combien dans chaque état.", "How many in each state."))
+
+
+class JobCancelled(BaseModel):
+    """The answer of `DELETE /jobs/{job_id}`."""
+
+    job_id: str
+    state: State
+
+
+class JobEvent(BaseModel):
+    """One event of `GET /jobs/{job_id}/events`."""
+
+    id: str = Field(**said("Pour `Last-Event-ID`.", "For `Last-Event-ID`."))
+    event: Literal["position", "step", "preview", "end", "error"]
+    data: str = Field(
+        **said(
+            "Du JSON : `position` ; `phase`, `current`, `total` ; `current`, `image_base64` ; `state`, `error`.",
+            "JSON: `position`; `phase`, `current`, `total`; `current`, `image_base64`; `state`, `error`.",
+        )
+    )
+
+
+class StillDrawing(BaseModel):
+    """The answer of `GET /image/{job_id}` before there is a picture."""
+
+    status: Literal["processing"]
+    message: str
+    state: State
+    meta: Meta
+
+
+class DrawingFailed(BaseModel):
+    """The answer of `GET /image/{job_id}` when there will be none."""
+
+    status: Literal["failed"]
+    error: str
+
+
+class ModelLine(BaseModel):
+    """One model."""
+
+    id: str
+    name: str
+    supported_loras: list[str]
+    defaults: dict[str, float] = Field(**said("Ce que reçoit qui ne dit rien.", "What those get who do not say."))
+
+
+class ModelList(BaseModel):
+    """The answer of `GET /models`."""
+
+    models: list[ModelLine]
+
+
+class LoraLine(BaseModel):
+    """One adapter."""
+
+    id: str
+    name: str
+    default_weight: float
+    trigger_words: list[str] | None
+
+
+class LoraList(BaseModel):
+    """The answer of `GET /loras`."""
+
+    loras: list[LoraLine]
+
+
+class ImageQuery(BaseModel):
+    """The parameters of `GET /image/{job_id}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT), BeforeValidator(_plain_number)] = Field(
+        0, **said("Secondes pendant lesquelles attendre l'image.", "Seconds to wait for the picture.")
+    )
+    n: Annotated[int, Field(ge=1, le=MOST_PICTURES), BeforeValidator(_plain_number)] = Field(
+        1, **said("Laquelle, s'il y en a plusieurs.", "Which one, if there are several.")
+    )
+
+
+class JobsQuery(BaseModel):
+    """The parameters of `GET /jobs`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: State | None = Field(None, **said("Seulement celles-ci.", "Only these."))
+    limit: Annotated[int, Field(ge=1, le=MOST_LISTED), BeforeValidator(_plain_number)] = Field(
+        50, **said("Combien, les plus récentes d'abord.", "How many, the newest first.")
+    )
+
+
+class NoQuery(BaseModel):
+    """The parameters of a route that has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

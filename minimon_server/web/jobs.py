@@ -1,0 +1,191 @@
+"""`POST /generate`, `GET /status/{job_id}`, `GET /jobs`, `DELETE /jobs/{job_id}`: only translates, decides nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from minimon_server.errors import (
+    Conflict,
+    FieldMistake,
+    Gone,
+    IdempotencyMismatch,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    QueueFull,
+    Text,
+    UnsupportedMediaType,
+)
+from minimon_server.jobs.drawing import Asked, Drawing, request_for
+from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable
+from minimon_server.jobs.job import Priority, State
+from minimon_server.jobs.service import NO_SUCH_JOB, Jobs, Wish
+from minimon_server.web import job_answers
+from minimon_server.web.bodies import read_json_body
+from minimon_server.web.guide import Answer, Guide
+from minimon_server.web.job_schemas import (
+    LARGEST_BODY,
+    DrawBody,
+    JobAccepted,
+    JobCancelled,
+    JobList,
+    JobsQuery,
+    JobStatus,
+    NoQuery,
+)
+from minimon_server.web.limits import address_key
+from minimon_server.web.observe import note
+from minimon_server.web.validation import check_json, read_query
+
+JSON: Final = "application/json"
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_KEY: Final = re.compile(r"[!-~]{1,255}")
+_WRONG_KEY: Final = FieldMistake(
+    "Idempotency-Key",
+    Text("une fois, 1 à 255 caractères ASCII visibles", "once, 1 to 255 visible ASCII characters"),
+)
+JOB_ID: Final = {"job_id": Text("L'identifiant que `POST /generate` a donné.", "The id that `POST /generate` gave.")}
+
+GENERATE: Final = Guide(
+    summary=Text("Une image d'après un texte.", "A picture from a prompt."),
+    detail=Text(
+        "La tâche est sur le disque quand la réponse part : rien ne la perd plus. `Idempotency-Key` : la même clé et "
+        "la même demande donnent la même tâche.",
+        "The job is on the disk when the answer leaves: nothing loses it any more. `Idempotency-Key`: the same key and "
+        "the same request give the same job.",
+    ),
+    body=DrawBody,
+    headers={
+        "Idempotency-Key": Text(
+            "La même clé et le même corps : la même tâche.", "The same key and the same body: the same job."
+        )
+    },
+    answers=(
+        Answer(
+            Text("Acceptée.", "Accepted."),
+            {JSON: JobAccepted},
+            status=202,
+            headers={"Location": Text("Où demander son état.", "Where to ask for its state.")},
+        ),
+    ),
+    errors=(
+        Conflict,
+        EngineUnavailable,
+        IdempotencyMismatch,
+        JobsUnavailable,
+        ModelNotAvailable,
+        PayloadTooLarge,
+        QueueFull,
+        UnsupportedMediaType,
+    ),
+    samples=(
+        "-k {token}{base}/generate -H 'Content-Type: application/json' -d '{{\"prompt\": \"a beautiful sunset\"}}'",
+    ),
+)
+STATUS: Final = Guide(
+    summary=Text("Où en est une tâche.", "Where a job stands."),
+    query=NoQuery,
+    path=JOB_ID,
+    answers=(Answer(Text("Son état.", "Its state."), {JSON: JobStatus}),),
+    errors=(Gone, JobsUnavailable, NotFound),
+    samples=("-k {token}{base}/status/$JOB_ID",),
+)
+LIST: Final = Guide(
+    summary=Text("Les tâches, les plus récentes d'abord.", "The jobs, the newest first."),
+    query=JobsQuery,
+    answers=(Answer(Text("Les tâches.", "The jobs."), {JSON: JobList}),),
+    errors=(JobsUnavailable,),
+    samples=("-k {token}'{base}/jobs?state=PENDING'",),
+)
+CANCEL: Final = Guide(
+    summary=Text("Annule une tâche qui attend ou qui court.", "Cancels a job that waits or runs."),
+    detail=Text("Une tâche qui court s'arrête dans l'étape.", "A running job stops within its step."),
+    query=NoQuery,
+    path=JOB_ID,
+    answers=(Answer(Text("Annulée.", "Cancelled."), {JSON: JobCancelled}),),
+    errors=(Conflict, Gone, JobsUnavailable, NotFound),
+    samples=("-k {token}-X DELETE {base}/jobs/$JOB_ID",),
+)
+
+
+class JobDesk:
+    """The endpoints of jobs that answer with JSON."""
+
+    def __init__(self, jobs: Jobs, drawing: Drawing, draw_seed: Callable[[], int]) -> None:
+        self._jobs = jobs
+        self._drawing = drawing
+        self._draw_seed = draw_seed
+
+    async def generate(self, request: Request) -> Response:
+        """Accept a job."""
+        read_query(request.scope, NoQuery)
+        key = idempotency_key(request)
+        body = check_json(await read_json_body(request.scope, request.receive, LARGEST_BODY), DrawBody)
+        if self._drawing.unavailable:
+            raise EngineUnavailable(self._drawing.unavailable)
+        said = body.model_dump()
+        loras = tuple((lora.name, lora.weight) for lora in body.loras)
+        wanted = request_for(Asked(**{**said, "loras": loras}), self._drawing, self._draw_seed)
+        # Who asks for several pictures has the patience for them; who asks for one waits for it.
+        priority: Priority = "player" if body.count == 1 else "batch"
+        asked = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+        job = await self._jobs.submit(Wish(wanted, client_of(request), priority, asked, key))
+        note(request.scope, job=job.id)
+        headers = {"Location": f"/status/{job.id}"}
+        return json_answer(job_answers.accepted(job, self._jobs.standing(job)), 202, headers)
+
+    async def status(self, request: Request) -> Response:
+        """Tell where a job stands."""
+        read_query(request.scope, NoQuery)
+        job = await self._jobs.get(job_id_of(request))
+        return json_answer(job_answers.status(job, self._jobs.standing(job)))
+
+    async def list(self, request: Request) -> Response:
+        """List jobs."""
+        query = read_query(request.scope, JobsQuery)
+        states = frozenset(State) if query.state is None else frozenset({query.state})
+        jobs = await self._jobs.list(query.limit, states)
+        counts = {state.value: count for state, count in self._jobs.store.counts().items()}
+        lines = [job_answers.line(job, self._jobs.store.position(job)) for job in jobs]
+        return json_answer({"jobs": lines, "counts": counts})
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel a job."""
+        read_query(request.scope, NoQuery)
+        job = await self._jobs.cancel(job_id_of(request))
+        return json_answer({"job_id": job.id, "state": job.state.value})
+
+
+def job_id_of(request: Request) -> str:
+    """Return the id in the path; what cannot be one is not there."""
+    found = str(request.path_params["job_id"]).lower()
+    if not _ID.fullmatch(found):
+        raise NotFound(NO_SUCH_JOB)
+    note(request.scope, job=found)
+    return found
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the key that makes a request repeatable, if it has one; raise `InvalidRequest` when it is none."""
+    values = request.headers.getlist("idempotency-key")
+    if len(values) > 1 or not all(_KEY.fullmatch(value) for value in values):
+        raise InvalidRequest(fields=[_WRONG_KEY])
+    return values[0] if values else None
+
+
+def client_of(request: Request) -> str:
+    """Return what stands for a client in the journal: not its address, which need not be kept."""
+    host = request.client.host if request.client else "local"
+    return blake2b(address_key(host), digest_size=8).hexdigest()
+
+
+def json_answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return JSON that nobody may keep."""
+    return Response(orjson.dumps(body), status, {"Cache-Control": "no-store", **(headers or {})}, JSON)

@@ -1,0 +1,60 @@
+"""`GET /models` and `GET /loras`: what can be drawn with now. Looks at no disk itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from minimon_server.errors import Text
+from minimon_server.jobs.drawing import Drawing
+from minimon_server.web.guide import Answer, Guide
+from minimon_server.web.job_schemas import LoraList, ModelList, NoQuery
+from minimon_server.web.jobs import JSON, json_answer
+from minimon_server.web.validation import read_query
+
+MODELS: Final = Guide(
+    summary=Text("Les modèles qui sont là.", "The models that are there."),
+    query=NoQuery,
+    answers=(Answer(Text("Les modèles.", "The models."), {JSON: ModelList}),),
+    samples=("-k {token}{base}/models",),
+)
+LORAS: Final = Guide(
+    summary=Text("Les LoRA qui sont là.", "The LoRAs that are there."),
+    detail=Text("Pas encore de catalogue : la liste est vide.", "There is no catalogue yet: the list is empty."),
+    query=NoQuery,
+    answers=(Answer(Text("Les LoRA.", "The LoRAs."), {JSON: LoraList}),),
+    samples=("-k {token}{base}/loras",),
+)
+
+
+class Shelf:
+    """The endpoints; models are looked up at every request."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self._drawing = drawing
+
+    async def models(self, request: Request) -> Response:
+        """List the models."""
+        read_query(request.scope, NoQuery)
+        found = [
+            {
+                "id": model.id,
+                "name": model.name,
+                "supported_loras": list(model.supported_loras),
+                "defaults": {
+                    "steps": model.steps,
+                    "guidance_scale": model.guidance_scale,
+                    "width": model.width,
+                    "height": model.height,
+                },
+            }
+            for model in self._drawing.models()
+        ]
+        return json_answer({"models": found})
+
+    async def loras(self, request: Request) -> Response:
+        """List the adapters: none, until there is a catalogue of them."""
+        read_query(request.scope, NoQuery)
+        return json_answer({"loras": []})

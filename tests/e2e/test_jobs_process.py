@@ -1,0 +1,121 @@
+"""Jobs in a real process: over both listeners, through signals, with a second server at the door."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from minimon_server.engines.files import png_size
+from tests.e2e.drawing_server import DrawingServer
+from tests.e2e.running import PATIENCE, RunningServer, clean_environment
+
+
+def post(server: RunningServer, prompt: str, **body: object) -> str:
+    """Submit a job, and return its id."""
+    asked = {"prompt": prompt, "model": "tiny", **body}
+    answer = httpx2.post(f"{server.http}/generate", json=asked, trust_env=False, timeout=PATIENCE)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["job_id"])
+
+
+def get(server: RunningServer, path: str) -> httpx2.Response:
+    return httpx2.get(server.http + path, trust_env=False, timeout=PATIENCE * 4)
+
+
+def status(server: RunningServer, job: str) -> dict[str, Any]:
+    found: dict[str, Any] = get(server, f"/status/{job}").json()
+    return found
+
+
+def until(server: RunningServer, job: str, **wanted: object) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE
+    while not wanted.items() <= (found := status(server, job)).items():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    return found
+
+
+def test_a_picture_over_https_and_over_http(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path) as server, server.client() as client:
+        job = client.post("/generate", json={"prompt": "a castle", "model": "tiny"}).json()["job_id"]
+        over_https = client.get(f"/image/{job}?wait=20")
+        assert png_size(over_https.content) == (64, 64)
+        assert get(server, f"/image/{job}").content == over_https.content
+        large = client.post("/generate", json={"prompt": "x" * 32_768, "negative_prompt": "é" * 32_768})
+        assert large.status_code == 202
+        too_large = client.post("/generate", json={"prompt": "x" * 2**20})
+        assert (too_large.status_code, too_large.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+def test_a_stream_of_events_ends_with_its_job(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path, CRAYON_STEP_SECONDS="0.02") as server:
+        job = post(server, "a castle", steps=10)
+        with httpx2.stream("GET", f"{server.http}/jobs/{job}/events", trust_env=False, timeout=PATIENCE) as stream:
+            lines = list(stream.iter_lines())
+        steps = [json.loads(line[6:])["current"] for line in lines if line.startswith('data: {"phase":"drawing"')]
+        assert steps == list(range(11))
+        assert 'data: {"state":"SUCCESS","error":null}' in lines
+
+
+def test_at_the_end_the_running_job_is_given_back_and_the_next_start_draws_it(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path, MINIMON_SHUTDOWN_GRACE="1", CRAYON_STEP_SECONDS="0.02") as server:
+        running, waiting = post(server, "a long one", steps=150, count=16), post(server, "a tower")
+        until(server, running, attempt=1)
+        answers: list[int] = []
+        held = threading.Thread(target=lambda: answers.append(get(server, f"/image/{waiting}?wait=100").status_code))
+        held.start()
+        assert get(server, f"/image/{waiting}?wait=0.2").status_code == 202
+        assert server.end() == 0
+        held.join(PATIENCE)
+        assert answers in ([202], [])  # the server's end may come before its question
+        server.wait_for_log('"event":"job","job":"' + running + '","state":"PENDING"')
+    with DrawingServer(tmp_path) as server:
+        assert until(server, running, state="SUCCESS")["attempt"] == 2
+        assert until(server, waiting, state="SUCCESS")["attempt"] == 1
+
+
+def test_a_second_signal_gives_the_running_job_back_at_once(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path, MINIMON_SHUTDOWN_GRACE="3600", CRAYON_STEP_SECONDS="0.02") as server:
+        job = post(server, "a long one", steps=150, count=16)
+        until(server, job, attempt=1)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log('"event":"ending"')
+        assert server.end(signal.SIGTERM) == 0
+    with DrawingServer(tmp_path) as server:
+        assert until(server, job, state="SUCCESS")["attempt"] == 2
+
+
+def test_a_journal_has_one_server(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path) as first:
+        second = DrawingServer(tmp_path)
+        done = subprocess.run(
+            second._command,
+            cwd=tmp_path,
+            env=clean_environment(second.environ),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "another server uses" in done.stderr
+        assert get(first, "/health").status_code == 200
+
+
+def test_what_an_interrupted_attempt_left_is_swept_at_the_start(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path) as server:
+        job = post(server, "a castle")
+        name = until(server, job, state="SUCCESS")["result"]["filename"]
+    outputs = tmp_path / "jobs" / "outputs"
+    (outputs / name.replace(".1.", ".2.")).write_bytes(b"half a picture")
+    (outputs / f"{name}.part").write_bytes(b"half a picture")
+    with DrawingServer(tmp_path) as server:
+        assert [path.name for path in outputs.iterdir()] == [name]
+        assert get(server, f"/image/{job}").status_code == 200

@@ -1,0 +1,77 @@
+"""A folder with two small models of random weights, built once a session, and an engine over it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minimon_server.engines.messages import DrawRequest
+from minimon_server.logs import Lines, Logger, LogSink
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a models/ folder that holds `small` and `other`."""
+    import torch
+
+    from tests.small_pipeline import build
+
+    torch.set_num_threads(1)  # such small models gain nothing by more, and whatever runs beside would suffer
+    root = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate(("small", "other")):
+        build(root / name, seed)
+    return root
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[LogSink]:
+    """Return where `log` writes to: a real file."""
+    descriptor = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    sink = LogSink(descriptor)
+    yield sink
+    sink.close()
+    os.close(descriptor)
+
+
+@pytest.fixture
+def log(sink: LogSink) -> Logger:
+    """Return a real log."""
+    return Lines(sink, level="INFO", as_json=True, secrets=()).logger()
+
+
+@pytest.fixture
+def logged(sink: LogSink, tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
+    """Return what reads the lines that `log` has written so far."""
+
+    def lines() -> list[dict[str, Any]]:
+        sink.flush()
+        return [json.loads(line) for line in (tmp_path / "log").read_text("utf-8").splitlines()]
+
+    return lines
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Iterator[Logger]:
+    """Return a real log that nobody reads."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    sink = LogSink(descriptor)
+    yield Lines(sink, level="INFO", as_json=True, secrets=()).logger()
+    sink.close()
+    os.close(descriptor)
+
+
+@pytest.fixture(scope="session")
+def request_for() -> Callable[..., DrawRequest]:
+    """Return what makes a request for one small picture, changed as the test wants it."""
+    plain = DrawRequest("small", "a red cat", "blurry", (7,), 64, 64, 3, 5.0)
+
+    def make(**changes: Any) -> DrawRequest:
+        return replace(plain, **changes)
+
+    return make

@@ -1,0 +1,164 @@
+"""Which folders count as models, with what defaults; every other one is told with its reason, and none runs code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minimon_server.engines.model_folders import BrokenModel, ModelFolders
+from minimon_server.engines.model_info import ModelInfo
+from minimon_server.logs import Logger
+
+
+@pytest.fixture
+def own(models: Path, tmp_path: Path) -> Path:
+    """Return a models/ folder with a copy of `small` that a test may break."""
+    shutil.copytree(models / "small", tmp_path / "models" / "small")
+    return tmp_path / "models"
+
+
+def change(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | values))
+
+
+def test_the_models_of_a_folder_with_their_defaults(models: Path, log: Logger) -> None:
+    (models / "empty").mkdir(exist_ok=True)
+    folders = ModelFolders(models, log)
+    assert [info.id for info in folders.infos()] == ["other", "small"]
+    assert folders.infos()[1] == ModelInfo("small", "small", width=64, height=64, steps=30, guidance_scale=5.0)
+    assert folders.broken() == {}
+
+
+def test_sdxl_base_is_30_steps_at_1024(own: Path, log: Logger) -> None:
+    change(own / "small" / "unet" / "config.json", sample_size=128)
+    change(own / "small" / "vae" / "config.json", block_out_channels=[128, 256, 512, 512])
+    (info,) = ModelFolders(own, log).infos()
+    assert (info.width, info.height, info.steps) == (1024, 1024, 30)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "pace"),
+    [
+        ({"_class_name": "LCMScheduler"}, (4, 1.0)),
+        ({"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}, (1, 0.0)),
+        ({"_class_name": "EulerAncestralDiscreteScheduler"}, (30, 5.0)),
+    ],
+)
+def test_a_distilled_model_is_known_by_its_scheduler(
+    own: Path, log: Logger, scheduler: dict[str, str], pace: tuple[int, float]
+) -> None:
+    change(own / "small" / "scheduler" / "scheduler_config.json", **scheduler)
+    (info,) = ModelFolders(own, log).infos()
+    assert (info.steps, info.guidance_scale) == pace
+
+
+def pickled(folder: Path) -> None:
+    (folder / "unet/diffusion_pytorch_model.safetensors").rename(folder / "unet/diffusion_pytorch_model.bin")
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
+
+
+def no_vocabulary(folder: Path) -> None:
+    shutil.rmtree(folder / "tokenizer_2")
+
+
+def not_json(folder: Path) -> None:
+    (folder / "unet/config.json").write_text("{")
+
+
+def a_list(folder: Path) -> None:
+    (folder / "unet/config.json").write_text("[]")
+
+
+def no_scheduler(folder: Path) -> None:
+    (folder / "scheduler/scheduler_config.json").unlink()
+
+
+def no_blocks(folder: Path) -> None:
+    change(folder / "vae/config.json", block_out_channels=None)
+
+
+def other_pipeline(folder: Path) -> None:
+    change(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+
+
+def own_program(folder: Path) -> None:
+    (folder / "unet/mine.py").write_text("raise SystemExit('run')")
+    change(folder / "model_index.json", unet=["mine", "MyUNet"])
+
+
+def refiner(folder: Path) -> None:
+    change(folder / "model_index.json", text_encoder=[None, None])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (pickled, "unet/ holds its weights as a pickle"),
+        (no_weights, "vae/diffusion_pytorch_model.safetensors is missing"),
+        (no_vocabulary, "tokenizer_2/ has no vocabulary"),
+        (not_json, "unet/config.json is not JSON"),
+        (a_list, "unet/config.json is not a JSON object"),
+        (no_scheduler, "scheduler/scheduler_config.json cannot be read (no such file or directory)"),
+        (no_blocks, "its sizes cannot be read"),
+        (other_pipeline, "its pipeline is not a StableDiffusionXLPipeline"),
+        (own_program, "its unet is not a UNet2DConditionModel"),
+        (refiner, "its text_encoder is not a CLIPTextModel"),
+    ],
+)
+def test_a_broken_folder_is_told_once_and_mended_at_once(
+    own: Path, log: Logger, spoil: Callable[[Path], None], reason: str
+) -> None:
+    folders = ModelFolders(own, log)
+    assert folders.find("small").path == own / "small"
+    shutil.copytree(own / "small", own.parent / "whole")
+    spoil(own / "small")
+    assert folders.infos() == []
+    assert reason in folders.broken()["small"]
+    with pytest.raises(BrokenModel) as caught:
+        folders.find("small")
+    assert reason in str(caught.value)
+    assert str(own) not in str(caught.value)
+    shutil.rmtree(own / "small")
+    shutil.copytree(own.parent / "whole", own / "small")
+    assert [info.id for info in folders.infos()] == ["small"]
+
+
+def test_a_reason_stands_in_the_log_once(own: Path, log: Logger, logged: Callable[[], list[dict[str, Any]]]) -> None:
+    pickled(own / "small")
+    folders = ModelFolders(own, log)
+    for _ in range(3):
+        assert folders.infos() == []
+    (line,) = logged()
+    assert (line["event"], line["level"], line["model"]) == ("model cannot be used", "warning", "small")
+
+
+def test_a_folder_that_cannot_be_listed_is_told_once(
+    tmp_path: Path, log: Logger, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    (tmp_path / "models").write_text("a file")
+    folders = ModelFolders(tmp_path / "models", log)
+    assert folders.infos() == folders.infos() == []
+    assert [line["reason"] for line in logged()] == ["not a directory"]
+
+
+def test_a_folder_that_has_not_changed_is_one_object_for_every_thread(models: Path, log: Logger) -> None:
+    folders = ModelFolders(models, log)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: folders.find("small"), range(64)))
+    assert all(one is found[0] for one in found)
+
+
+def test_no_folder_is_no_models_and_no_name_is_a_path(models: Path, tmp_path: Path, log: Logger) -> None:
+    assert ModelFolders(tmp_path / "nowhere", log).infos() == []
+    for name in ("../models/small", str(models / "small"), "", "."):
+        with pytest.raises(BrokenModel, match="There is no model"):
+            ModelFolders(models, log).find(name)

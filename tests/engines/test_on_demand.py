@@ -1,0 +1,134 @@
+"""The engine that is not there until somebody draws: nothing heavy is imported, and what is missing is said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minimon_server.engines import devices, on_demand
+from minimon_server.engines.messages import Drawn, DrawRequest, Engine, EngineFault, Progress, Report, Stopped
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.on_demand import NoEngine, OnDemand, make_engine
+from minimon_server.errors import StartupError
+from minimon_server.logs import Logger
+from tests.engines.listening import Heard
+from tests.support import HOME
+
+Asking = Callable[..., DrawRequest]
+
+
+class Painter:
+    """An engine that draws nothing and remembers."""
+
+    def __init__(self) -> None:
+        self.loaded: str | None = None
+        self.closed = False
+
+    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+        self.loaded = request.stack
+        return Drawn(())
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def go_on(_: Progress) -> bool:
+    return True
+
+
+def test_it_is_made_once_and_at_the_first_request(log: Logger, request_for: Asking) -> None:
+    made: list[Painter] = []
+
+    def make() -> Engine:
+        made.append(Painter())
+        return made[-1]
+
+    engine = OnDemand(make, log)
+    assert not made
+    with pytest.raises(Stopped):
+        engine.draw(request_for(), lambda _: False)
+    assert not made
+    heard = Heard()
+    for _ in range(2):
+        assert engine.draw(request_for(), heard) == Drawn(())
+    assert heard == [Progress("loading", 0, 1)]
+    assert len(made) == 1
+    assert engine.loaded == "small"
+    engine.close()
+    assert made[0].closed
+    engine.close()
+    engine.draw(request_for(), go_on)
+    assert len(made) == 2
+
+
+def test_a_library_that_breaks_on_import_is_said(log: Logger, request_for: Asking) -> None:
+    def make() -> Engine:
+        raise ImportError("/secret/libcudart.so: cannot open shared object file")
+
+    engine = OnDemand(make, log)
+    for _ in range(2):
+        with pytest.raises(EngineFault, match=r"cannot be started \(ImportError\)") as caught:
+            engine.draw(request_for(), go_on)
+        assert "secret" not in caught.value.text
+
+
+def test_a_real_picture_comes_through_it(models: Path, log: Logger, request_for: Asking) -> None:
+    engine = make_engine(ModelFolders(models, log), "cpu", log)
+    heard = Heard()
+    assert engine.draw(request_for(), heard).pictures[0].png
+    assert heard[0] == Progress("loading", 0, 1)
+    assert engine.loaded == "small"
+    engine.close()
+
+
+def test_missing_packages_are_said_with_the_line_that_brings_them(
+    tmp_path: Path, log: Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_demand, "NEEDED", ("torch_that_nobody_has", "json"))
+    with pytest.raises(NoEngine) as caught:
+        make_engine(ModelFolders(tmp_path, log), "auto", log)
+    assert "'torch_that_nobody_has'" in caught.value.text.en
+    assert "python -m pip install -r requirements.txt" in caught.value.text.en
+    with pytest.raises(StartupError):
+        make_engine(ModelFolders(tmp_path, log), "cuda", log)
+
+
+def test_cuda_that_is_wished_for_and_not_there_stops_the_start(
+    tmp_path: Path, log: Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_demand, "cuda_problem", lambda: "there is no NVIDIA driver")
+    with pytest.raises(StartupError, match="MINIMON_DEVICE=cuda, but there is no NVIDIA driver"):
+        make_engine(ModelFolders(tmp_path, log), "cuda", log)
+    assert make_engine(ModelFolders(tmp_path, log), "auto", log).loaded is None
+
+
+def test_a_driver_that_is_not_there_is_no_crash() -> None:
+    assert devices._driver_problem("libcuda-that-nobody-has.so.1") == "there is no NVIDIA driver"
+
+
+def test_neither_server_nor_engine_import_anything_heavy_at_the_start(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+import gen_server
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.on_demand import make_engine
+from minimon_server.environment import read_settings
+server = gen_server.build(read_settings({}, home=gen_server.HOME, here=Path.cwd()), {})
+make_engine(ModelFolders(Path("models"), server.log), "auto", server.log)
+heavy = {"torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "PIL", "isal"}
+print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n"), done.stderr

@@ -1,0 +1,39 @@
+"""What is told of a picture: A1111's form can be cut up again, and nothing of the moment stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from minimon_server.engines.messages import AdapterUse, DrawRequest
+from minimon_server.engines.picture_metadata import describe, infotext
+
+Asking = Callable[..., DrawRequest]
+MADE_BY = {"scheduler_class": "EulerDiscreteScheduler", "versions": {"minimon": "1.2.3"}}
+
+
+def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
+    request = request_for(adapters=(AdapterUse("neon", 0.5),))
+    told = describe(request, 9, MADE_BY)
+    assert set(DrawRequest.__slots__) - {"seeds"} <= set(told)
+    assert told["seed"] == 9
+    assert told["adapters"] == [{"name": "neon", "weight": 0.5}]
+    assert not {"id", "time", "date"} & set(told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "last"),
+    [
+        ({}, "Sampler: EulerDiscreteScheduler, CFG scale: 5, Seed: 9, Size: 64x64, Model: small, Version"),
+        ({"scheduler": "euler_a"}, "Sampler: Euler a, CFG scale: 5"),
+        ({"clip_skip": 2}, "Model: small, Clip skip: 2, Version: Minimon 1.2.3"),
+        ({"model": 'a, "b": c'}, 'Model: "a, \\"b\\": c", Version'),
+    ],
+)
+def test_the_last_line_is_a1111s(request_for: Asking, changes: dict[str, object], last: str) -> None:
+    assert last in infotext(describe(request_for(**changes), 9, MADE_BY)).splitlines()[-1]
+
+
+def test_a_prompt_without_negative_has_no_line_for_it(request_for: Asking) -> None:
+    assert infotext(describe(request_for(negative_prompt=""), 9, MADE_BY)).splitlines()[1].startswith("Steps: 3")

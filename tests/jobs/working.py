@@ -1,0 +1,87 @@
+"""Store, image store, worker and service around a hand-written engine, as tests need them. Tests nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from minimon_server.engines.messages import DrawRequest
+from minimon_server.jobs.engine_thread import EngineThread
+from minimon_server.jobs.events import Events
+from minimon_server.jobs.job import Job
+from minimon_server.jobs.journal import Journal
+from minimon_server.jobs.pictures import PictureStore
+from minimon_server.jobs.service import Jobs, Wish
+from minimon_server.jobs.sqlite_store import SqliteStore
+from minimon_server.jobs.store import Bounds, JobStore, Lease
+from minimon_server.jobs.worker import Worker
+from tests.jobs.scene import PATIENCE, Sketcher, VirtualClock, at_once, quiet, until
+
+
+@dataclass
+class Studio:
+    """One server's jobs, without the web."""
+
+    jobs: Jobs
+    store: JobStore
+    engine: Sketcher
+    worker: Worker
+    clock: VirtualClock
+    folder: Path
+
+    async def submit(self, asked: DrawRequest, client: str = "ann", key: str | None = None) -> Job:
+        """Submit a job as the web does."""
+        return await self.jobs.submit(Wish(asked, client, "player", repr(asked).encode(), key))
+
+    async def ended(self, which: str) -> Job:
+        """Return a job once it has ended."""
+        return await ended(self.store, which)
+
+    def files(self) -> list[str]:
+        """Return the names of all files in the image store."""
+        return sorted(path.name for path in (self.folder / "outputs").iterdir())
+
+
+async def ended(store: JobStore, which: str) -> Job:
+    """Return a job once it has ended."""
+    deadline = time.monotonic() + PATIENCE
+    while (job := await store.get(which)) is None or not job.has_ended:
+        assert time.monotonic() < deadline, f"it never ended: {job}"
+        await asyncio.sleep(0.001)
+    return job
+
+
+def sqlite_store(
+    folder: Path, clock: VirtualClock, bounds: Bounds | None = None, lease: Lease | None = None
+) -> SqliteStore:
+    """Open the journal in `folder`."""
+    journal = Journal(folder / "jobs.sqlite")
+    return SqliteStore(journal, quiet(), bounds=bounds, lease=lease, clock=clock, monotonic=clock)
+
+
+@asynccontextmanager
+async def studio(
+    folder: Path, store: JobStore, clock: VirtualClock, engine: Sketcher | None = None
+) -> AsyncIterator[Studio]:
+    """Start worker and service around a store, and end them."""
+    drawing = engine or Sketcher()
+    pictures = PictureStore(folder / "outputs")
+    pictures.prepare()
+    events = Events()
+    thread = EngineThread(lambda: drawing)
+    worker = Worker(store, pictures, events, thread, quiet(), name="w1", pause=at_once)
+    jobs = Jobs(store, pictures, events, worker, quiet())
+    jobs.start()
+    try:
+        yield Studio(jobs, store, drawing, worker, clock, folder)
+    finally:
+        ending = asyncio.create_task(jobs.end(0))
+        await until(lambda: not worker.is_drawing)
+        for _ in range(1000):  # whatever still waits at a gate may pass, now that it was told to stop
+            drawing.gate.release()
+        await ending
+        assert thread.join(PATIENCE)

@@ -1,0 +1,242 @@
+"""`/generate`, `/status`, `/jobs`, cancel: accepted, told, refused, each in the words of the contract."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import app_under_test
+from tests.web.drawing_scene import ENGLISH, easel
+
+UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+def test_a_job_from_prompt_to_picture(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        answer = at.client.post("/generate", json={"prompt": "un dragon", "model": "tiny", "steps": 3})
+        assert answer.status_code == 202
+        body = answer.json()
+        assert re.fullmatch(UUID4, body["job_id"])
+        assert body["state"] in ("PENDING", "PROGRESS", "SUCCESS")
+        assert 0 <= body["seed"] < 2**53
+        assert answer.headers["location"] == f"/status/{body['job_id']}"
+        done = at.until(body["job_id"], state="SUCCESS")
+        assert done["meta"] == {"current": 3, "total": 3, "percent": 100}
+        name = f"{body['job_id']}.1.png"
+        assert done["result"] == {
+            "filename": name,
+            "filenames": [name],
+            "seed": body["seed"],
+            "seeds": [body["seed"]],
+            "width": 64,
+            "height": 64,
+            "removed": False,
+        }
+        assert done["request"]["prompt"] == "un dragon"
+        assert (done["position"], done["phase"], done["error"], done["attempt"]) == (None, None, None, 1)
+        for moment in ("created", "started", "ended"):
+            assert re.fullmatch(TIME, done[moment])
+
+
+def test_what_a_request_leaves_out_is_the_models(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        job = at.client.post("/generate", json={"prompt": "a", "seed": None}).json()["job_id"]
+        asked = at.status(job)["request"]
+        assert (asked["model"], asked["steps"], asked["width"], asked["height"]) == ("sdxl-base", 30, 1024, 1024)
+        assert (asked["guidance_scale"], asked["scheduler"], asked["loras"]) == (7.5, None, [])
+        several = at.submit(count=3, seed=2**53 - 2, guidance_scale=0, negative_prompt="fog", scheduler="ddim")
+        asked = at.status(several)["request"]
+        assert asked["seeds"] == [2**53 - 2, 2**53 - 1, 0]
+        assert (asked["guidance_scale"], asked["negative_prompt"], asked["scheduler"]) == (0.0, "fog", "ddim")
+        stacked = at.submit(model="pony-xl-v6", loras=[{"name": "style-anime", "weight": -0.5}])
+        assert at.status(stacked)["request"]["loras"] == [{"name": "style-anime", "weight": -0.5}]
+
+
+WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "everything": (
+        {
+            "prompt": "",
+            "steps": 151,
+            "guidance_scale": 50.5,
+            "seed": 2**53,
+            "width": 65,
+            "height": 32,
+            "count": 17,
+            "colour": "blue",
+            "loras": [{"name": "x", "weight": 3}],
+        },
+        {
+            "prompt": "at least 1 character",
+            "steps": "must be at most 150",
+            "guidance_scale": "must be at most 50.0",
+            "seed": "must be at most 9007199254740991",
+            "width": "must be a multiple of 8",
+            "height": "must be at least 64",
+            "count": "must be at most 16",
+            "colour": "unknown field",
+            "loras.0.weight": "must be at most 2.0",
+        },
+    ),
+    "types": (
+        {"prompt": 3, "steps": "30", "seed": 1.5, "loras": "style", "count": True, "guidance_scale": "7"},
+        {
+            "prompt": "must be a text",
+            "steps": "must be a whole number",
+            "seed": "must be a whole number",
+            "loras": "must be a list",
+            "count": "must be a whole number",
+            "guidance_scale": "must be a number",
+        },
+    ),
+    "what there is none of": (
+        {"prompt": "a", "model": "sd3", "scheduler": "magic", "width": 2048, "height": 2048},
+        {
+            "model": "is not here; there are: sdxl-base, pony-xl-v6, tiny",
+            "scheduler": "is not here; there are: euler, ddim",
+            "width": "width times height: at most 3145728 pixels",
+        },
+    ),
+    "adapters": (
+        {"prompt": "a", "model": "sdxl-base", "loras": [{"name": "style-anime"}]},
+        {"loras.0.name": "is not here; there are: none"},
+    ),
+    "five adapters": (
+        {"prompt": "a", "loras": [{"name": "x"}] * 5},
+        {"loras": "at most 4 items"},
+    ),
+    "a long prompt": ({"prompt": "x" * 32_769}, {"prompt": "at most 32768 characters"}),
+    "a prompt with NUL": ({"prompt": "a\0b"}, {"prompt": "holds a character that is forbidden there"}),
+    "nothing": ({}, {"prompt": "is missing"}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_every_mistake_is_told_at_once(tmp_path: Path, wrong: tuple[dict[str, Any], dict[str, str]]) -> None:
+    with easel(tmp_path) as at:
+        body, mistakes = wrong
+        answer = at.client.post("/generate", json=body, headers=ENGLISH)
+        assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_REQUEST")
+        assert {one["field"]: one["message"] for one in answer.json()["errors"]} == mistakes
+        french = at.client.post("/generate", json=body).json()["errors"]
+        assert {one["field"] for one in french} == set(mistakes)
+        assert not {one["message"] for one in french} & set(mistakes.values())
+        assert at.client.get("/jobs").json()["jobs"] == []
+
+
+def test_the_longest_prompt_fits_however_it_is_written(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        at.until(at.submit("é" * 32_768, negative_prompt="\U0001f409" * 32_768), state="SUCCESS")
+
+
+def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        for content, field in ((b"{", "body"), (b"", "body"), (b"[]", "body"), (b'"a"', "body"), (b"\xff", "body")):
+            answer = at.client.post("/generate", content=content, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field), content
+        for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
+            answer = at.client.post("/generate", content=b'{"prompt": "a"}', headers={"Content-Type": media_type})
+            assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+        large = at.client.post(
+            "/generate", content=b" " * (1 << 21), headers={"Content-Type": "application/json; charset=UTF-8"}
+        )
+        assert (large.status_code, large.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+def test_a_key_is_one_job(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        body = {"prompt": "a", "model": "tiny", "guidance_scale": 7}
+        first = at.client.post("/generate", json=body, headers={"Idempotency-Key": "k1"})
+        again = at.client.post("/generate", json=body | {"guidance_scale": 7.0}, headers={"Idempotency-Key": "k1"})
+        assert first.json()["job_id"] == again.json()["job_id"]
+        assert first.json()["seed"] == again.json()["seed"]
+        other = at.client.post("/generate", json=body | {"steps": 5}, headers={"Idempotency-Key": "k1"})
+        assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_MISMATCH")
+        for keys in (["two words"], [""], ["k" * 256], ["k1", "k2"]):
+            headers = [("Idempotency-Key", key) for key in keys]
+            wrong = at.client.post("/generate", json=body, headers=headers)
+            assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+        assert len(at.client.get("/jobs").json()["jobs"]) == 1
+
+
+def test_the_queue_is_bounded_and_says_when_to_come_back(tmp_path: Path) -> None:
+    with easel(tmp_path, MINIMON_QUEUE_LIMIT="5", MINIMON_QUEUE_LIMIT_PER_CLIENT="2") as at:
+        at.until(at.submit("wait"), state="PROGRESS")
+        waiting = [at.submit("wait"), at.submit("wait")]
+        assert [at.status(job)["position"] for job in waiting] == [1, 2]
+        answer = at.client.post("/generate", json={"prompt": "a"}, headers=ENGLISH)
+        assert (answer.status_code, answer.json()["code"]) == (429, "QUEUE_FULL")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "2 of your jobs" in answer.json()["detail"]
+
+
+def test_a_running_job_is_cancelled_within_its_step_and_the_next_runs(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        running = at.submit("wait here")
+        following = at.submit("a castle")
+        queued = at.submit("a tower")
+        at.until(running, state="PROGRESS")
+        for job in (queued, running):
+            answer = at.client.delete(f"/jobs/{job}")
+            assert (answer.status_code, answer.json()) == (200, {"job_id": job, "state": "REVOKED"})
+        at.engine.go_on.set()
+        at.until(following, state="SUCCESS")
+        assert at.status(running)["state"] == "REVOKED"
+        again = at.client.delete(f"/jobs/{running}", headers=ENGLISH)
+        assert (again.status_code, again.json()["code"]) == (409, "CONFLICT")
+        assert at.client.get(f"/image/{running}").status_code == 410
+        counts = at.client.get("/jobs").json()["counts"]
+        assert counts == {"PENDING": 0, "PROGRESS": 0, "SUCCESS": 1, "FAILURE": 0, "REVOKED": 2}
+
+
+def test_jobs_are_listed_newest_first(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        jobs = [at.submit(f"number {number}") for number in range(4)]
+        at.until(jobs[-1], state="SUCCESS")
+        listed = at.client.get("/jobs", params={"limit": 3, "state": "SUCCESS"}).json()["jobs"]
+        assert [one["job_id"] for one in listed] == jobs[:0:-1]
+        assert at.client.get("/jobs?state=DONE").status_code == 422
+        assert at.client.get("/jobs?limit=0").status_code == 422
+
+
+def test_an_id_that_is_none_is_not_found(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        never = "00000000-0000-4000-8000-000000000000"
+        for name in ("invalid-job-id", never, "%2e%2e", "a%00b", "x" * 5000):
+            for path in (f"/status/{name}", f"/image/{name}", f"/jobs/{name}/events", f"/download/{name}"):
+                answer = at.client.get(path)
+                assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND"), path
+            assert at.client.delete(f"/jobs/{name}").status_code == 404
+
+
+def test_without_an_engine_it_is_said_clearly_and_the_rest_works(tmp_path: Path) -> None:
+    with app_under_test(tmp_path) as bench:
+        answer = bench.client.post("/generate", json={"prompt": "a"}, headers=ENGLISH)
+        assert (answer.status_code, answer.json()["code"]) == (503, "ENGINE_UNAVAILABLE")
+        assert bench.client.get("/models").json() == {"models": []}
+        assert bench.client.get("/jobs").json()["jobs"] == []
+        assert bench.client.get("/ready").json()["checks"]["jobs"]["engine"] == "none"
+        assert bench.client.get("/ready").status_code == 200
+        assert not (tmp_path / "data").exists()
+
+
+def test_models_and_loras_are_listed_as_the_contract_has_them(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        models = at.client.get("/models").json()["models"]
+        assert models[1]["id"] == "pony-xl-v6"
+        assert models[1]["supported_loras"] == ["style-anime", "character-detailed"]
+        assert models[0]["defaults"] == {"steps": 30, "guidance_scale": 7.5, "width": 1024, "height": 1024}
+        assert at.client.get("/loras").json() == {"loras": []}
+
+
+def test_ready_and_metrics_tell_of_jobs(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        at.until(at.submit(), state="SUCCESS")
+        jobs = at.client.get("/ready").json()["checks"]["jobs"]
+        assert jobs == {"ok": True, "engine": "loaded", "loaded": "tiny", "waiting": 0, "running": 0}
+        text = at.client.get("/metrics").text
+        assert 'minimon_jobs{state="SUCCESS"} 1.0' in text
+        assert "minimon_job_duration_seconds_count 1.0" in text
