@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
+
+_BLOCK: Final = 1 << 20
 
 
 def sync_folder(folder: Path) -> None:
@@ -30,21 +34,52 @@ def check_size(descriptor: int, size: int) -> None:
         raise OSError(errno.EIO, f"{found} bytes are there instead of {size}")
 
 
+def read_parts(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes [start, end) of a file; raise `OSError` when they are not all there.
+
+    In parts, because one read gives at most 2 GiB, and says nothing of what it left out.
+    """
+    while start < end:
+        part = os.pread(descriptor, min(_BLOCK, end - start), start)
+        if not part:
+            raise OSError(errno.EIO, f"the file ends at byte {start} instead of {end}")
+        yield part
+        start += len(part)
+
+
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Put `data` under `path`, durably: whoever looks sees the former file or this one, also after a power cut.
+    """Put `data` under `path`, durably: whoever looks sees the former file or this one, also after a power cut."""
+    write_parts(path, [data], mode)
+
+
+def write_parts(path: Path, parts: Iterable[bytes], mode: int = 0o644) -> None:
+    """Like `write_whole`, for what is too much to be held at once.
 
     The name of the temporary file is fixed: a writer that was killed leaves one file behind, not many.
     """
     temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = _new_file(temporary, mode)
     try:
-        write_all(descriptor, data)
-        check_size(descriptor, len(data))
+        size = 0
+        for part in parts:
+            write_all(descriptor, part)
+            size += len(part)
+        check_size(descriptor, size)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def _new_file(path: Path, mode: int) -> int:
+    """Open a file that did not exist: what lies there, a link to a file of somebody's above all, is not written to."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        path.unlink()
+        return os.open(path, flags, mode)
 
 
 def remove(path: Path) -> None:

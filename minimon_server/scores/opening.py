@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
-from minimon_server.scores import records, scan
-from minimon_server.scores.disk import check_size, remove, sync_folder, write_all, write_whole
+from minimon_server.scores import records, rewriting, scan
+from minimon_server.scores.disk import read_parts, sync_folder, write_parts, write_whole
 from minimon_server.scores.key_ring import KeyRing
 from minimon_server.scores.leaves import LeafStore
 from minimon_server.scores.ledger import Ledger, Paths
@@ -60,7 +60,9 @@ class Opening:
 
     def open(self) -> Opened:
         """Return the ledger; raise `Tampered` when it must not be written, `OSError` when the disk refuses."""
-        self._finish_rewriting()
+        if done := rewriting.finish(self._paths):
+            start, size = done
+            self._log.warning("an interrupted rewriting of the last records was finished", offset=start, bytes=size)
         signer, checkpoint, ring = self._signed_state()
         self.ring = ring
         descriptor = self._open_file()
@@ -157,7 +159,7 @@ class Opening:
         self._set_aside(descriptor, remainder)
         if tree.size > size:
             self._log.warning("records past the checkpoint are written anew", first=size + 1, last=tree.size)
-            self._rewrite(descriptor, start)
+            rewriting.rewrite(descriptor, start, self._paths)
         return tree, last
 
     def _place(self, line: Line) -> None:
@@ -184,52 +186,18 @@ class Opening:
 
     def _set_aside(self, descriptor: int, remainder: Remainder) -> None:
         """Keep an unterminated last line under another name: nobody was ever told that it was recorded."""
-        if not remainder.data and os.fstat(descriptor).st_size == remainder.offset:
+        start, end = remainder.offset, os.fstat(descriptor).st_size
+        if not remainder.data and end == start:
             return
-        torn = os.pread(descriptor, os.fstat(descriptor).st_size - remainder.offset, remainder.offset)
+        if any(b"\n" in part for part in read_parts(descriptor, start, end)):
+            # Whole lines follow, which somebody may have been told of: this is no last line, but damage before them.
+            wrong = Text("ce n'est pas un enregistrement (trop long)", "not a record (too long)")
+            raise _at(Line(len(self._places), start, b""), wrong)
         aside = self._paths.beside(f"torn-{self._stamp()}")
-        write_whole(aside, torn)
-        os.ftruncate(descriptor, remainder.offset)
-        os.fdatasync(descriptor)
-        self._log.warning("an unterminated last line was set aside", file=aside.name, bytes=len(torn))
-
-    def _rewrite(self, descriptor: int, start: int) -> None:
-        """Write everything from offset `start` anew, by way of a synced copy."""
-        end = os.fstat(descriptor).st_size
-        data = os.pread(descriptor, end - start, start)
-        write_whole(self._paths.beside("tail"), b"%d\n" % start + data)
-        self._replay(descriptor, start, data)
-        remove(self._paths.beside("tail"))
-
-    def _finish_rewriting(self) -> None:
-        """Go on where a start that was rewriting died."""
-        tail = self._paths.beside("tail")
-        if not tail.exists():
-            return
-        first, _, data = tail.read_bytes().partition(b"\n")
-        descriptor = os.open(self._paths.ledger, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        try:
-            size = os.fstat(descriptor).st_size
-            start = int(first) if first.isdigit() else -1
-            if not 0 <= start <= size <= start + len(data):
-                raise Tampered(
-                    Text(
-                        f"{tail.name} ne va pas avec le registre : mettez ce fichier de côté",
-                        f"{tail.name} does not fit the ledger: move that file aside",
-                    )
-                )
-            self._replay(descriptor, start, data)
-        finally:
-            os.close(descriptor)
-        remove(tail)
-        self._log.warning("an interrupted rewriting of the last records was finished", offset=start, bytes=len(data))
-
-    @staticmethod
-    def _replay(descriptor: int, start: int, data: bytes) -> None:
+        write_parts(aside, read_parts(descriptor, start, end))
         os.ftruncate(descriptor, start)
-        write_all(descriptor, data)
-        check_size(descriptor, start + len(data))  # or the copy would be removed while it is needed
         os.fdatasync(descriptor)
+        self._log.warning("an unterminated last line was set aside", file=aside.name, bytes=end - start)
 
 
 def _none(start: int, end: int) -> bytes:

@@ -1,0 +1,57 @@
+"""A start, step by step, on files that no server would leave so: mended without loss, or refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minimon_server.logs import Lines, LogSink
+from minimon_server.scores.opening import Opened, Opening
+from minimon_server.scores.scan import Tampered
+from minimon_server.scores.signing import SigningKey
+from minimon_server.scores.verify import judge_line
+from tests.scores.ledgers import LOG_KEY, NAME, Made, make, signing_key, some_lines
+
+LINES = some_lines(7)
+
+
+def start(made: Made) -> Opened:
+    log = Lines(LogSink(os.open(os.devnull, os.O_WRONLY)), level="info", as_json=True, secrets=()).logger()
+    key = signing_key().public
+    return Opening(
+        made.paths, SigningKey(LOG_KEY), key, judge_line, log, new_name=lambda: NAME, stamp=lambda: "now"
+    ).open()
+
+
+def check_all_there(made: Made, opened: Opened) -> None:
+    """Every record can be proven and read, and nothing else lies in the ledger."""
+    assert made.path.read_bytes() == b"".join(one + b"\n" for one in LINES)
+    assert [opened.ledger.prove(number).line for number in range(opened.ledger.size)] == list(LINES)
+    opened.ledger.close()
+
+
+def test_reads_that_give_less_than_was_asked_for_lose_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel gives at most 2 GiB a read: a checkpoint that could not be saved for long leaves more behind it."""
+    made, pread = make(tmp_path, LINES, signed=1), os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, at: pread(descriptor, min(size, 1500), at))
+    check_all_there(made, start(made))
+    check_all_there(made, start(made))
+
+
+def test_whole_records_behind_damage_are_not_taken_for_an_unterminated_line(tmp_path: Path) -> None:
+    made = make(tmp_path, LINES, signed=2)
+    whole = made.path.read_bytes()
+    at = sum(len(one) + 1 for one in LINES[:4])
+    damaged = whole[:at] + b"\0" * (2 << 20) + whole[at:]
+    made.path.write_bytes(damaged)
+    with pytest.raises(Tampered, match="record 5: not a record") as refused:
+        start(made)
+    assert (refused.value.record, refused.value.offset) == (5, at)
+    assert made.path.read_bytes() == damaged
+    made.path.write_bytes(whole + b"\0" * (2 << 20))  # what a crash leaves, and nobody was told of
+    check_all_there(made, start(made))
+    assert made.paths.beside("torn-now").stat().st_size == 2 << 20
