@@ -79,8 +79,8 @@ class Custody:
         except StartupError as error:
             self._refuse(Text(*[" ".join(error.lines)] * 2))
         except Exception as error:  # the rest of the server serves on, whatever it is, and /ready tells
-            why = getattr(error, "strerror", None) or repr(error)
-            self._refuse(Text(f"le registre est illisible ({why})", f"the ledger cannot be read ({why})"))
+            why = _told(error)
+            self._refuse(Text(f"le registre ne peut être ouvert ({why})", f"the ledger cannot be opened ({why})"))
         else:
             self.last_issued = self._issued_at(opened.last_line)
             self.writer = Writer(opened.ledger, self._log)
@@ -169,3 +169,10 @@ class Custody:
                 f"Le point de contrôle n'a pu être enregistré : {why}", f"The checkpoint could not be saved: {why}"
             )
         return None
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, of a file by its name too: which one is in the way is what an operator needs."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return repr(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

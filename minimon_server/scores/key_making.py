@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from minimon_server.errors import StartupError
+from minimon_server.scores.disk import make_folder, sync_folder
 
 # Ten years: nobody is asked to trust this certificate; it names the key for as long as a game may live.
 LIFETIME: Final = timedelta(days=3652)
@@ -81,7 +82,7 @@ def _make(files: list[tuple[Path, bytes, int]]) -> bool:
     said = " and ".join(str(path) for path, _, _ in files)
     try:
         for path, _, _ in files:
-            _make_folder(path.parent)
+            make_folder(path.parent)
         with _alone_in(files[-1][0].parent):
             if os.path.lexists(files[-1][0]):
                 return False
@@ -112,7 +113,7 @@ def _put(files: list[tuple[Path, bytes, int]]) -> None:
         for passing in written:
             passing.unlink()
     for folder in {path.parent for path, _, _ in files}:
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def _write_beside(path: Path, content: bytes, mode: int) -> Path:
@@ -128,24 +129,6 @@ def _write_beside(path: Path, content: bytes, mode: int) -> Path:
         Path(name).unlink()
         raise
     return Path(name)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it such that they last: a key must not vanish while what it signed is kept."""
-    new = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in new:
-        _sync_folder(one.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder last: the content of a file is on disk, its name is the folder's."""
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager

@@ -13,8 +13,11 @@ class LeafStore:
     """All leaf hashes of one ledger: on disk up to the last `settle`, in memory from there."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file; half a hash at its end is no hash."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Open or make the file; half a hash at its end is no hash.
+
+        Not through a link: what is no list of hashes is set aside and cut, and a key must meet with neither.
+        """
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         self._flushed = os.fstat(self._descriptor).st_size // HASH_BYTES
         self._tail = bytearray()
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 
 from minimon_server.errors import StartupError
+from minimon_server.scores.disk import make_folder
 from minimon_server.scores.ledger import Paths
 
 
@@ -19,7 +20,7 @@ class LedgerLock:
         """Take the lock, or raise `StartupError`."""
         path = paths.beside("lock")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartupError([f"MINIMON_SCORE_LEDGER_PATH: cannot write {path}: {error.strerror}"]) from error

@@ -8,6 +8,7 @@ failed sync the page cache may show lines that the disk never got.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,11 @@ class Opening:
         signer, checkpoint, ring = self._signed_state()
         self.ring = ring
         descriptor = self._open_file()
-        leaves = LeafStore(self._paths.beside("leaves"))
+        try:
+            leaves = LeafStore(self._paths.beside("leaves"))
+        except OSError:
+            os.close(descriptor)
+            raise
         try:
             tree, last = self._walk(descriptor, checkpoint, ring, leaves)
         except BaseException:
@@ -115,11 +120,18 @@ class Opening:
             ) from error
 
     def _open_file(self) -> int:
-        existed = self._paths.ledger.exists()
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(self._paths.ledger, flags, 0o644)
-        if not existed:
-            sync_folder(self._paths.ledger.parent)
+        try:
+            # Its lock bears the ledger's name, and a ledger may have two: links lead here too.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sync_folder(self._paths.ledger.parent)  # always: a start that made the file may have died before this
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise Tampered(_IN_USE) from error
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def _walk(
@@ -198,6 +210,12 @@ class Opening:
         os.ftruncate(descriptor, start)
         os.fdatasync(descriptor)
         self._log.warning("an unterminated last line was set aside", file=aside.name, bytes=end - start)
+
+
+_IN_USE = Text(
+    "un autre processus écrit ce registre sous un autre nom ; à chaque serveur le sien",
+    "another process is writing this ledger under another name; each server needs its own",
+)
 
 
 def _none(start: int, end: int) -> bytes:

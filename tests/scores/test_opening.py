@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from minimon_server.logs import Lines, LogSink
+from minimon_server.scores.ledger import Paths
+from minimon_server.scores.lock import LedgerLock
 from minimon_server.scores.opening import Opened, Opening
 from minimon_server.scores.scan import Tampered
 from minimon_server.scores.signing import SigningKey
@@ -55,3 +57,48 @@ def test_whole_records_behind_damage_are_not_taken_for_an_unterminated_line(tmp_
     made.path.write_bytes(whole + b"\0" * (2 << 20))  # what a crash leaves, and nobody was told of
     check_all_there(made, start(made))
     assert made.paths.beside("torn-now").stat().st_size == 2 << 20
+
+
+@pytest.mark.parametrize("name", ["leaves", "checkpoint.new"])
+def test_what_a_link_leads_to_is_neither_written_nor_copied(tmp_path: Path, name: str) -> None:
+    """Who may write beside the ledger must not reach what its server may: a private key, above all."""
+    made, key = make(tmp_path / "data", LINES, signed=2), tmp_path / "key.pem"
+    key.write_bytes(b"a private key of some length\n" * 9)
+    link = made.paths.beside(name)
+    link.unlink(missing_ok=True)
+    link.symlink_to(key)
+    if name == "leaves":
+        with pytest.raises(OSError, match="symbolic link"):
+            start(made)
+        link.unlink()
+    check_all_there(made, start(made))
+    assert key.read_bytes() == b"a private key of some length\n" * 9
+    assert not any(b"private key" in path.read_bytes() for path in made.path.parent.iterdir())
+
+
+def test_a_ledger_that_is_written_under_another_name_is_refused(tmp_path: Path) -> None:
+    made = make(tmp_path, LINES)
+    other = make(tmp_path / "other", LINES)
+    other.path.unlink()
+    other.path.symlink_to(made.path)
+    first = start(made)
+    with pytest.raises(Tampered, match="another process is writing this ledger under another name"):
+        start(other)
+    check_all_there(made, first)
+    check_all_there(other, start(other))
+
+
+def test_the_names_of_new_files_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that died between making the ledger and syncing its folder leaves that to the next."""
+    made, synced, fsync = make(tmp_path, []), list[Path](), os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    start(made).ledger.close()
+    assert tmp_path in synced
+    synced.clear()
+    LedgerLock(Paths(tmp_path / "new" / "data" / "scores.jsonl")).release()
+    assert {tmp_path, tmp_path / "new"} <= set(synced)
