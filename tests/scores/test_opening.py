@@ -11,6 +11,7 @@ from minimon_server.logs import Lines, LogSink
 from minimon_server.scores.ledger import Paths
 from minimon_server.scores.lock import LedgerLock
 from minimon_server.scores.opening import Opened, Opening
+from minimon_server.scores.records import id_of, read_line
 from minimon_server.scores.scan import Tampered
 from minimon_server.scores.signing import SigningKey
 from minimon_server.scores.verify import judge_line
@@ -102,3 +103,12 @@ def test_the_names_of_new_files_last(tmp_path: Path, monkeypatch: pytest.MonkeyP
     synced.clear()
     LedgerLock(Paths(tmp_path / "new" / "data" / "scores.jsonl")).release()
     assert {tmp_path, tmp_path / "new"} <= set(synced)
+
+
+def test_an_adopted_line_that_is_no_record_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """Else whoever knows its id could turn certifying off by asking for it."""
+    odd = LINES[0][:-1] + b',"game":"chess"}'
+    ledger = start(make(tmp_path, [odd, *LINES[1:]])).ledger
+    assert ledger.with_id(id_of(odd)) is None
+    assert ledger.with_id(id_of(LINES[1])) == (1, read_line(LINES[1]))
+    ledger.close()
