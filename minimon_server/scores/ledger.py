@@ -17,13 +17,17 @@ from minimon_server.errors import Text
 from minimon_server.scores import records
 from minimon_server.scores.disk import check_size, write_all, write_whole
 from minimon_server.scores.leaves import LeafStore
-from minimon_server.scores.merkle import Tree, leaf_hash, proves_inclusion
+from minimon_server.scores.merkle import Tree, leaf_hash, proves_consistency, proves_inclusion
 from minimon_server.scores.notes import Checkpoint, NoteSigner
 from minimon_server.scores.places import Places
 from minimon_server.scores.records import Record
 
 # What a full disk, a quota or a limit says: the bytes were refused, nothing that was written before is in doubt.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_LEAVES_CHANGED: Final = Text(
+    "les empreintes des feuilles ont été modifiées", "the stored leaf hashes have been changed"
+)
 
 
 class LedgerFull(Exception):
@@ -201,16 +205,19 @@ class Ledger:
             path = self._tree.inclusion(number, size)
             note = self._sign(size, root)
         if not proves_inclusion(number, size, leaf_hash(line), path, root):
-            raise LedgerBroken(
-                Text("les empreintes des feuilles ont été modifiées", "the stored leaf hashes have been changed")
-            )
+            raise LedgerBroken(_LEAVES_CHANGED)
         return Proof(number, line, path, size, root, note)
 
     def prove_growth(self, old: int, new: int) -> tuple[bytes, bytes, list[bytes]]:
         """Return both roots, and the proof that the tree of `new` records extends that of `old`."""
         with self._memory:
-            path = self._tree.consistency(old, new)
-            return self._tree.root(old), self._tree.root(new), path
+            tree, size, whole = self._tree, self._tree.size, self._tree.root()
+            before, after, path = tree.root(old), tree.root(new), tree.consistency(old, new)
+            steps = [(old, before, tree.consistency(old, size)), (new, after, tree.consistency(new, size))]
+        # The present root is kept in memory: what leads to it was not made of leaf hashes that somebody changed.
+        if not all(proves_consistency(count, size, root, whole, found) for count, root, found in steps):
+            raise LedgerBroken(_LEAVES_CHANGED)
+        return before, after, path
 
     def save_checkpoint(self) -> None:
         """Put the leaf hashes, then the checkpoint over them, on disk; raise `OSError` when that fails: try again."""

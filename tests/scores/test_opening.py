@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from minimon_server.logs import Lines, LogSink
-from minimon_server.scores.ledger import Paths
+from minimon_server.scores.ledger import LedgerBroken, Paths
 from minimon_server.scores.lock import LedgerLock
+from minimon_server.scores.merkle import proves_consistency
 from minimon_server.scores.opening import Opened, Opening
 from minimon_server.scores.records import id_of, read_line
 from minimon_server.scores.scan import Tampered
@@ -111,4 +112,20 @@ def test_an_adopted_line_that_is_no_record_is_no_reason_to_stop(tmp_path: Path) 
     ledger = start(make(tmp_path, [odd, *LINES[1:]])).ledger
     assert ledger.with_id(id_of(odd)) is None
     assert ledger.with_id(id_of(LINES[1])) == (1, read_line(LINES[1]))
+    ledger.close()
+
+
+def test_leaf_hashes_that_are_changed_meanwhile_prove_nothing(tmp_path: Path) -> None:
+    made = make(tmp_path, LINES)
+    ledger = start(made).ledger
+    for old in range(len(LINES) + 1):
+        for new in range(old, len(LINES) + 1):
+            before, after, path = ledger.prove_growth(old, new)
+            assert proves_consistency(old, new, before, after, path)
+    leaves = bytearray(made.paths.beside("leaves").read_bytes())
+    leaves[3 * 32] ^= 1
+    made.paths.beside("leaves").write_bytes(leaves)
+    for old, new in ((4, 7), (3, 7), (4, 6)):
+        with pytest.raises(LedgerBroken, match="the stored leaf hashes have been changed"):
+            ledger.prove_growth(old, new)
     ledger.close()
