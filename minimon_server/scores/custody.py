@@ -74,6 +74,10 @@ class Custody:
         try:
             await self._signer.start()
             opened = await asyncio.to_thread(self._opening.open)
+            self.last_issued = self._issued_at(opened.last_line)
+            self.writer = Writer(opened.ledger, self._log)
+            self.opened = opened
+            self._log.info("ledger open", records=opened.ledger.size, keys=len(opened.ring.scores))
         except Tampered as error:
             self._refuse(error.text, record=error.record, offset=error.offset)
         except StartupError as error:
@@ -81,11 +85,6 @@ class Custody:
         except Exception as error:  # the rest of the server serves on, whatever it is, and /ready tells
             why = _told(error)
             self._refuse(Text(f"le registre ne peut être ouvert ({why})", f"the ledger cannot be opened ({why})"))
-        else:
-            self.last_issued = self._issued_at(opened.last_line)
-            self.writer = Writer(opened.ledger, self._log)
-            self.opened = opened
-            self._log.info("ledger open", records=opened.ledger.size, keys=len(opened.ring.scores))
         finally:
             self._is_open.set()
 
@@ -110,9 +109,10 @@ class Custody:
         self._opening.abandoned = True
         if self._task:
             await self._task
-        if self.writer:
-            await self.writer.close()
+        written = not self.writer or await self.writer.close()
         await self._signer.close()
+        if not written:
+            return  # its thread may yet go on writing: the files and the lock stay with it until this process is gone
         if self.opened:
             self.opened.ledger.close()
         self._lock.release()

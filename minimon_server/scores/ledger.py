@@ -25,6 +25,8 @@ from minimon_server.scores.records import Record
 # What a full disk, a quota or a limit says: the bytes were refused, nothing that was written before is in doubt.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+_ROOM: Final = 1 << 14  # a few records
+
 _LEAVES_CHANGED: Final = Text(
     "les empreintes des feuilles ont été modifiées", "the stored leaf hashes have been changed"
 )
@@ -100,8 +102,20 @@ class Ledger:
         failed: the kernel may have dropped what it could not write and report success at the next sync, so a failed
         sync is never tried again ("fsyncgate", PostgreSQL 2018; Rebello et al., ATC 2020).
         """
+        self._write(b"".join([b"%b\n" % entry.line for entry in entries]))
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise LedgerBroken(_failed("sync", error)) from error
+        self._remember(entries)
+
+    def try_room(self) -> None:
+        """Raise `LedgerFull` while a record would find no room; nothing is left in the file."""
+        self._write(b" " * _ROOM)  # without a line feed: killed here, a start sets it aside as half a line
+        self._take_back()
+
+    def _write(self, data: bytes) -> None:
         self._check_ours()
-        data = b"".join([b"%b\n" % entry.line for entry in entries])
         try:
             write_all(self._descriptor, data)
             check_size(self._descriptor, self._places.end + len(data))
@@ -110,11 +124,6 @@ class Ledger:
             if error.errno in _FULL:
                 raise LedgerFull(error.strerror) from error
             raise LedgerBroken(_failed("write", error)) from error
-        try:
-            os.fdatasync(self._descriptor)
-        except OSError as error:
-            raise LedgerBroken(_failed("sync", error)) from error
-        self._remember(entries)
 
     def _check_ours(self) -> None:
         """Refuse to write into a file that somebody else has changed, moved or replaced since."""
@@ -213,7 +222,9 @@ class Ledger:
         with self._memory:
             tree, size, whole = self._tree, self._tree.size, self._tree.root()
             before, after, path = tree.root(old), tree.root(new), tree.consistency(old, new)
-            steps = [(old, before, tree.consistency(old, size)), (new, after, tree.consistency(new, size))]
+            steps = [(old, before, path)]
+            if new != size:
+                steps = [(old, before, tree.consistency(old, size)), (new, after, tree.consistency(new, size))]
         # The present root is kept in memory: what leads to it was not made of leaf hashes that somebody changed.
         if not all(proves_consistency(count, size, root, whole, found) for count, root, found in steps):
             raise LedgerBroken(_LEAVES_CHANGED)

@@ -22,6 +22,8 @@ CHECKPOINT_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 10.0
 
+_ENDING: Final = Text("le serveur se termine", "the server is ending")
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
@@ -39,6 +41,7 @@ class Writer:
         self._waiting: deque[_Waiting] = deque()
         self._closing = False
         self._checkpoint_due: float | None = None
+        self._room_due: float | None = None
         self.broken: Text | None = None
         self.full = False  # the last batch found no room
         self.checkpoint_trouble: str | None = None
@@ -52,6 +55,8 @@ class Writer:
             raise LedgerBroken(self.broken)
         done = self._loop.create_future()
         with self._wake:
+            if self._closing:  # nobody would come to write it
+                raise LedgerBroken(_ENDING)
             self._waiting.append(_Waiting(entry, done))
             self._wake.notify()
         await done
@@ -62,14 +67,15 @@ class Writer:
             self.broken = reason
             self._log.error("certifying is off until the next start", reason=reason.en)
 
-    async def close(self) -> None:
-        """Write what waits, save a last checkpoint, and end."""
+    async def close(self) -> bool:
+        """Write what waits, save a last checkpoint, and end; return False when the disk holds the thread up."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
         if self._thread.is_alive():
             self._log.error("the ledger's disk does not answer: left as it is, for the next start to mend")
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -78,13 +84,16 @@ class Writer:
                 self._write(batch)
             if self._checkpoint_due is not None and (self._closing or self._clock() >= self._checkpoint_due):
                 self._save_checkpoint()
+            if self._room_due is not None and self._clock() >= self._room_due:
+                self._try_room()
             if self._closing and not self._waiting:
                 return
 
     def _next_batch(self) -> list[_Waiting]:
         with self._wake:
             while not self._waiting and not self._closing:
-                pause = None if self._checkpoint_due is None else self._checkpoint_due - self._clock()
+                dues = [due for due in (self._checkpoint_due, self._room_due) if due is not None]
+                pause = min(dues) - self._clock() if dues else None
                 if pause is not None and pause <= 0:
                     break
                 self._wake.wait(pause)
@@ -98,13 +107,14 @@ class Writer:
             if self.broken:
                 raise LedgerBroken(self.broken)
             self._ledger.append([waiting.entry for waiting in batch])
-            self.full = False
+            self.full, self._room_due = False, None
             if self._checkpoint_due is None:
                 self._checkpoint_due = self._clock() + CHECKPOINT_SECONDS
         except LedgerFull as error:
             if not self.full:
                 self._log.error("no room for the ledger", reason=str(error))
             self.full, outcome = True, error
+            self._room_due = self._clock() + _RETRY_SECONDS
         except LedgerBroken as error:
             self.stop_for(error.text)
             outcome = error
@@ -127,6 +137,23 @@ class Writer:
             self.checkpoint_trouble = error.strerror or "error"
             if not self._closing:
                 self._checkpoint_due = self._clock() + _RETRY_SECONDS
+        except Exception as error:  # whatever it is, whoever waits for this thread must not wait for ever
+            self.stop_for(Text(f"erreur interne ({error!r})", f"internal error ({error!r})"))
+
+    def _try_room(self) -> None:
+        """Look for room again without a request: who is told that this server is not ready may send none."""
+        self._room_due = None
+        if self.broken:
+            return
+        try:
+            self._ledger.try_room()
+            self.full = False
+        except LedgerFull:
+            self._room_due = self._clock() + _RETRY_SECONDS
+        except LedgerBroken as error:
+            self.stop_for(error.text)
+        except Exception as error:
+            self.stop_for(Text(f"erreur interne ({error!r})", f"internal error ({error!r})"))
 
 
 def _settle(batch: list[_Waiting], outcome: Exception | None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from minimon_server.logs import Lines, LogSink
-from minimon_server.scores.ledger import LedgerBroken, Paths
+from minimon_server.scores.ledger import LedgerBroken, LedgerFull, Paths
 from minimon_server.scores.lock import LedgerLock
 from minimon_server.scores.merkle import proves_consistency
 from minimon_server.scores.opening import Opened, Opening
@@ -129,3 +130,17 @@ def test_leaf_hashes_that_are_changed_meanwhile_prove_nothing(tmp_path: Path) ->
         with pytest.raises(LedgerBroken, match="the stored leaf hashes have been changed"):
             ledger.prove_growth(old, new)
     ledger.close()
+
+
+def test_looking_for_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    made = make(tmp_path, LINES)
+    opened, (soft, hard) = start(made), resource.getrlimit(resource.RLIMIT_FSIZE)
+    opened.ledger.try_room()
+    assert made.path.stat().st_size == sum(len(one) + 1 for one in LINES)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (made.path.stat().st_size + 100, hard))
+    try:
+        with pytest.raises(LedgerFull, match="File too large"):
+            opened.ledger.try_room()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    check_all_there(made, opened)
