@@ -6,7 +6,6 @@ Exit status: 0 valid, 1 not valid, 2 could not be checked. Reads no setting and 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -111,7 +110,7 @@ def _adopt(options: argparse.Namespace) -> Answer:
 
 def _ring(path: Path) -> KeyRing:
     try:
-        return KeyRing.from_jwks(json.loads(path.read_bytes()))
+        return KeyRing.from_json(path.read_bytes())
     except ValueError as error:
         raise CannotCheck(f"{path} holds no public keys that can be used: {error}") from error
 

@@ -6,7 +6,6 @@ that signs two histories under one name would be lying about one of them.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -86,7 +85,7 @@ def _given(asked: Adoption) -> KeyRing:
     rings = []
     for path in asked.key_sets:
         try:
-            rings.append(KeyRing.from_jwks(json.loads(path.read_bytes())))
+            rings.append(KeyRing.from_json(path.read_bytes()))
         except ValueError as error:
             raise CannotCheck(f"{path} holds no public keys that can be used: {error}") from error
     certified: list[PublicKey] = []

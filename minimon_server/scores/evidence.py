@@ -5,7 +5,6 @@ Everything is read, nothing is written, and what had to be taken on trust is sai
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +94,7 @@ def self_vouched(note: bytes) -> KeyRing:
     """Return the keys in a note that one of them has signed; raise `BadNote` when none has."""
     document = note.partition(b"\n")[2].partition(b"\n")[0]
     try:
-        claimed = KeyRing.from_jwks(json.loads(document))
+        claimed = KeyRing.from_json(document)
     except ValueError as error:
         raise BadNote(f"it keeps malformed keys: {error}") from error
     return KeyRing.from_note(note, claimed.logs)

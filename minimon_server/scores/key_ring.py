@@ -77,8 +77,16 @@ class KeyRing:
             elif jwk.get(PURPOSE, "score") == "score":
                 key = from_jwk({name: value for name, value in jwk.items() if not name.startswith("minimon:")})
                 scores.append(key)
-                fingerprints[key.key_id] = [str(one) for one in jwk.get(FINGERPRINTS, ())]
+                fingerprints[key.key_id] = _strings(jwk.get(FINGERPRINTS, []))
         return cls(scores, logs, fingerprints)
+
+    @classmethod
+    def from_json(cls, content: bytes | str) -> Self:
+        """Read the text of a set, whoever wrote it; raise `ValueError` when it is none."""
+        try:
+            return cls.from_jwks(json.loads(content))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
     def note(self, signer: NoteSigner) -> bytes:
         """Return the note that keeps this ring."""
@@ -93,9 +101,15 @@ class KeyRing:
         if title not in {key.name + _TITLE for key in known}:
             raise BadNote("the note keeps no keys")
         try:
-            return cls.from_jwks(json.loads(document))
+            return cls.from_json(document)
         except ValueError as error:
             raise BadNote(f"the note keeps malformed keys: {error}") from error
+
+
+def _strings(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"a key whose {FINGERPRINTS} is no list of texts")
+    return value
 
 
 def _fingerprint(key: PublicKey) -> list[str]:

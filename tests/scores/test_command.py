@@ -14,10 +14,11 @@ from minimon_server.scores import proofs
 from minimon_server.scores.ledger import Proof
 from minimon_server.scores.lock import LedgerLock
 from minimon_server.scores.notes import Checkpoint
-from tests.scores.ledgers import NAME, SIGNER, Made, log_key_pem, make, signing_key, some_lines, tree_over
+from tests.scores.ledgers import NAME, SIGNER, Made, log_key_pem, make, ring, signing_key, some_lines, tree_over
 from tests.support import HOME
 
 LINES = some_lines(7)
+JWK = {name: value for name, value in ring().jwks()["keys"][0].items() if not name.startswith("minimon:")}
 VKEY = SIGNER.key.vkey
 
 
@@ -65,6 +66,21 @@ def test_a_signed_score(made: Made, tmp_path: Path) -> None:
         "NOT VALID: The payload that is shown is not the one that was signed (canonicalB64).",
     )
     assert run("verify", "-", "--keys", made.keys, given=b"{")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "keys", [b"[" * 100_000, b'{"keys":[{"minimon:fingerprints":5}]}', b'{"keys":[{"kty":[],"crv":{}}]}', b"\xff", b"5"]
+)
+def test_hostile_keys_are_no_verdict(made: Made, tmp_path: Path, keys: bytes) -> None:
+    (tmp_path / "hostile").write_bytes(keys.replace(b'{"minimon:f', json.dumps(JWK)[:-1].encode() + b',"minimon:f'))
+    (tmp_path / "score").write_bytes(b"{}")
+    status, out, err = run("verify", tmp_path / "score", "--keys", tmp_path / "hostile")
+    assert (status, out) == (2, ""), err
+    assert "holds no public keys that can be used" in err
+    made.paths.beside("keys").write_bytes(b"a log keys\n" + keys + b"\n\n")
+    status, out, err = run("verify", "--ledger", made.path)
+    assert (status, out) == (2, ""), err
+    assert "the keys beside the ledger: it keeps malformed keys" in err
 
 
 def test_what_cannot_be_checked_is_told_apart(made: Made, tmp_path: Path) -> None:
