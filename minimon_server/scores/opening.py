@@ -55,6 +55,7 @@ class Opening:
         self._paths, self._private, self._current = paths, private, current
         self._judge, self._log, self._new_name, self._stamp = judge, log, new_name, stamp
         self._places = Places()
+        self._known, self._strangers = set[bytes](), dict[bytes, int]()
         self.read = 0  # records so far, for whoever waits
         self.abandoned = False  # set from another thread: nobody waits any more
         self.ring: KeyRing | None = None  # known before the records are, and even when those are refused
@@ -65,7 +66,7 @@ class Opening:
             start, size = done
             self._log.warning("an interrupted rewriting of the last records was finished", offset=start, bytes=size)
         signer, checkpoint, ring = self._signed_state()
-        self.ring = ring
+        self.ring, self._known = ring, {key.key_id.encode() for key in ring.scores}
         descriptor = self._open_file()
         try:
             leaves = LeafStore(self._paths.beside("leaves"))
@@ -78,6 +79,9 @@ class Opening:
             os.close(descriptor)
             leaves.close()
             raise
+        for key_id, number in self._strangers.items():
+            # No refusal: they may have been adopted so. But an older file of keys, put back, looks like this too.
+            self._log.error("records by a key that is not published", key_id=key_id.decode(), first=number + 1)
         former = ring.jwks()
         ring = ring.with_score_key(self._current)
         if ring.jwks() != former:
@@ -183,6 +187,9 @@ class Opening:
             raise _at(line, Text("ce n'est pas un enregistrement", f"not a record ({error})")) from error
         self._places.add((len(line.data) + 1,))
         self._places.name(((score_id, line.number),), ((key, line.number),) if key else ())
+        signed_by = records.key_id_of(line.data)
+        if signed_by and signed_by not in self._known:
+            self._strangers.setdefault(signed_by, line.number)
         self.read = line.number + 1
 
     def _check_tail(self, line: Line, ring: KeyRing) -> None:

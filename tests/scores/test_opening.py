@@ -7,23 +7,28 @@ import resource
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from minimon_server.logs import Lines, LogSink
+from minimon_server.scores.audit import audit
+from minimon_server.scores.evidence import gather
+from minimon_server.scores.key_ring import KeyRing
 from minimon_server.scores.ledger import LedgerBroken, LedgerFull, Paths
 from minimon_server.scores.lock import LedgerLock
 from minimon_server.scores.merkle import proves_consistency
 from minimon_server.scores.opening import Opened, Opening
-from minimon_server.scores.records import id_of, read_line
+from minimon_server.scores.records import id_of, key_id_of, read_line
 from minimon_server.scores.scan import Tampered
 from minimon_server.scores.signing import SigningKey
 from minimon_server.scores.verify import judge_line
-from tests.scores.ledgers import LOG_KEY, NAME, Made, make, signing_key, some_lines
+from tests.scores.ledgers import LOG_KEY, NAME, SIGNER, Made, make, signing_key, some_lines
 
 LINES = some_lines(7)
 
 
-def start(made: Made) -> Opened:
-    log = Lines(LogSink(os.open(os.devnull, os.O_WRONLY)), level="info", as_json=True, secrets=()).logger()
+def start(made: Made, sink: LogSink | None = None) -> Opened:
+    sink = sink or LogSink(os.open(os.devnull, os.O_WRONLY))
+    log = Lines(sink, level="info", as_json=True, secrets=()).logger()
     key = signing_key().public
     return Opening(
         made.paths, SigningKey(LOG_KEY), key, judge_line, log, new_name=lambda: NAME, stamp=lambda: "now"
@@ -144,3 +149,27 @@ def test_looking_for_room_leaves_nothing_behind(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     check_all_there(made, opened)
+
+
+def test_a_ledger_put_back_with_its_checkpoint_of_then_is_seen_from_outside_alone(tmp_path: Path) -> None:
+    now, then = make(tmp_path / "now", LINES), make(tmp_path / "then", LINES[:4])
+    kept = now.paths.beside("checkpoint").read_bytes()
+    start(then).ledger.close()  # as docs/scores.md says: nothing in the files tells it from a younger ledger
+    assert audit(then.path, gather(then.path, logs=[SIGNER.key])).valid
+    report = audit(then.path, gather(then.path, logs=[SIGNER.key], outside=kept))
+    assert any("ends after 4 records" in one.text.en and "signed 7" in one.text.en for one in report.findings)
+
+
+def test_an_older_file_of_keys_is_told(tmp_path: Path) -> None:
+    made, former = make(tmp_path, LINES), SigningKey(generate_private_key(SECP256R1()))
+    for ring, told in (
+        (KeyRing([former.public], [SIGNER.key]), True),
+        (KeyRing([signing_key().public], [SIGNER.key]), False),
+    ):
+        made.paths.beside("keys").write_bytes(ring.note(SIGNER))
+        log = tmp_path / f"log {told}"
+        sink = LogSink(os.open(log, os.O_WRONLY | os.O_CREAT))
+        start(made, sink).ledger.close()
+        sink.close()
+        assert ("records by a key that is not published" in log.read_text()) is told
+    assert [key_id_of(one) for one in LINES] == [signing_key().public.key_id.encode()] * len(LINES)
