@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -20,7 +22,7 @@ from minimon_server.scores.signed import read_signed
 from minimon_server.scores.signer import Signer
 from minimon_server.scores.signing import SigningKey
 from minimon_server.scores.verify import judge_line
-from minimon_server.scores.writer import Writer
+from minimon_server.scores.writer import CLOSE_SECONDS, Writer
 from minimon_server.times import Clock
 
 Found = TypeVar("Found")
@@ -73,7 +75,7 @@ class Custody:
     async def _open(self) -> None:
         try:
             await self._signer.start()
-            opened = await asyncio.to_thread(self._opening.open)
+            opened = await _in_thread(self._opening.open)
             self.last_issued = self._issued_at(opened.last_line)
             self.writer = Writer(opened.ledger, self._log)
             self.opened = opened
@@ -107,8 +109,10 @@ class Custody:
     async def close(self) -> None:
         """Write what waits, save the checkpoint, let the lock go."""
         self._opening.abandoned = True
-        if self._task:
-            await self._task
+        if self._task and not await _ended(self._task):
+            self._log.error("the ledger cannot be read to an end: left as it is")
+            await self._signer.close()
+            return  # the reading thread keeps the lock, for as long as this process lives
         written = not self.writer or await self.writer.close()
         await self._signer.close()
         if not written:
@@ -169,6 +173,35 @@ class Custody:
                 f"Le point de contrôle n'a pu être enregistré : {why}", f"The checkpoint could not be saved: {why}"
             )
         return None
+
+
+async def _in_thread(work: Callable[[], Found]) -> Found:
+    """Do work in a thread that a disk may hold up for ever without holding up the end of this process."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    outcome: list[Found | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:
+            outcome.append(error)
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            loop.call_soon_threadsafe(told.set)
+
+    threading.Thread(target=run, name="ledger-opening", daemon=True).start()
+    await told.wait()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+async def _ended(task: asyncio.Task[None]) -> bool:
+    await asyncio.wait([task], timeout=CLOSE_SECONDS)
+    if task.done():
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
 
 
 def _told(error: Exception) -> str:
