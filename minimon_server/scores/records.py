@@ -25,8 +25,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _ID_BYTES: Final = 28
 _DIGESTS: Final = re.compile(rb',"idempotency":\{"key":"([0-9a-f]{64})","body":"[0-9a-f]{64}"\}\}')
 _DIGESTS_BYTES: Final = len(b',"idempotency":{"key":"","body":""}}') + 2 * 64
-_KEY_ID: Final = re.compile(rb',"keyId":"([A-Za-z0-9_-]{43})"')
-_KEY_ID_BYTES: Final = len(b',"keyId":""') + 43
+_BEFORE_KEY_ID: Final = b',"keyId":"'
 _TAIL: Final = re.compile(
     rb'(?P<answer>.*"generatedAt":"[0-9TZ:.-]{20,24}")(?:,"keyId":"(?P<key_id>[A-Za-z0-9_-]{43})")?'
     rb'(?:,"idempotency":\{"key":"(?P<key>[0-9a-f]{64})","body":"(?P<body>[0-9a-f]{64})"\})?\}'
@@ -100,9 +99,8 @@ def keys_of(line: bytes) -> str | None:
 
 def key_id_of(line: bytes) -> bytes | None:
     """Return the id of the key in a line as a server writes it; None for any other line."""
-    digests = _DIGESTS.match(line, max(len(line) - _DIGESTS_BYTES, 0))
-    found = _KEY_ID.match(line, max((digests.start() if digests else len(line) - 1) - _KEY_ID_BYTES, 0))
-    return found[1] if found else None
+    end = len(line) - (_DIGESTS_BYTES if line.endswith(b'"}}') else 1)  # this is asked for every line of a start
+    return line[end - 44 : end - 1] if line[end - 54 : end - 44] == _BEFORE_KEY_ID else None
 
 
 def _read_slowly(line: bytes) -> Record:
