@@ -130,12 +130,11 @@ class PayloadTooLarge(MinimonError):
     title = Text("Corps trop grand", "Payload too large")
 
     def __init__(self, *, limit: int) -> None:
-        super().__init__(
-            Text(
-                f"Le corps de la requête dépasse {limit} octets.",
-                f"The body of the request is larger than {limit} bytes.",
-            )
+        told = Text(
+            f"Le corps de la requête dépasse {limit} octets.", f"The body of the request is larger than {limit} bytes."
         )
+        most = Text(f"au plus {limit} octets", f"at most {limit} bytes")
+        super().__init__(told, fields=[FieldMistake("body", most)])
 
 
 class UnsupportedMediaType(MinimonError):

@@ -91,6 +91,7 @@ def test_what_the_rules_allow_is_taken_and_written_canonically(asker: Asker) -> 
 def test_bodies_that_are_too_large_or_no_json_are_refused(asker: Asker) -> None:
     large = certify(asker, b'{"score":1,"subject":"a"}' + b" " * 16 * 1024)
     assert (large.status, large.json["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert [one["field"] for one in large.json["errors"]] == ["body"]
     for path in ("/v1/certify-score", "/v1/verify-score"):
         other = asker.ask("POST", path, b"{}", **BEARER, Content_Type="text/plain")
         assert (other.status, other.json["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
