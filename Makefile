@@ -68,6 +68,6 @@ $(VENV)/scan/.made: tests/torture/requirements.txt | $(VENV)/bin/python
 	$(VENV)/scan/bin/python -m pip install --quiet --disable-pip-version-check -r tests/torture/requirements.txt
 	@touch $@
 
-$(VENV)/.bench: requirements-light.txt bench/requirements.txt | $(VENV)/bin/python
+$(VENV)/.bench: requirements.txt requirements-light.txt bench/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r bench/requirements.txt
 	@touch $@

@@ -19,6 +19,7 @@ from bench import (
     contenders,
     cores,
     generate,
+    jobs,
     ledgers,
     machine,
     memory,
@@ -38,6 +39,7 @@ PARTS: dict[str, Callable[[Stage], Part]] = {
     "ledger": ledgers.measure,
     "startup": startup.measure,
     "memory": memory.measure,
+    "jobs": jobs.measure,
 }
 PROFILED = {"generate": generate.SHAPE, "certify": certify.MANY}
 COLUMNS = (contenders.OURS, contenders.PLAIN, contenders.NGINX, contenders.NGINX_ONE, contenders.BARE)

@@ -51,8 +51,9 @@ def append(path: Path, record: bytes, seconds: float) -> Appended:
             last = now
     finally:
         os.close(descriptor)
-    return Appended(len(took) / (last - began), 1000 * _quantile(took, 0.5), 1000 * _quantile(took, 0.99))
+    return Appended(len(took) / (last - began), 1000 * quantile(took, 0.5), 1000 * quantile(took, 0.99))
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of all values does not exceed."""
     return sorted(values)[min(int(share * len(values)), len(values) - 1)]

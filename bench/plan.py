@@ -23,6 +23,11 @@ class Plan:
     memory_answers: tuple[int, int]
     ledger_records: int
     ledger_starts: int
+    job_rounds: int
+    jobs_a_round: int
+    submit_rounds: int
+    memory_jobs: int
+    health_seconds: int
 
 
 FULL = Plan(
@@ -35,6 +40,11 @@ FULL = Plan(
     memory_answers=(20_000, 100_000),
     ledger_records=1_000_000,
     ledger_starts=3,
+    job_rounds=12,
+    jobs_a_round=6,
+    submit_rounds=5,
+    memory_jobs=100_000,
+    health_seconds=10,
 )
 QUICK = Plan(
     rounds=2,
@@ -46,6 +56,11 @@ QUICK = Plan(
     memory_answers=(5_000, 20_000),
     ledger_records=20_000,
     ledger_starts=2,
+    job_rounds=2,
+    jobs_a_round=3,
+    submit_rounds=2,
+    memory_jobs=5_000,
+    health_seconds=3,
 )
 
 

@@ -96,16 +96,26 @@ def _wait(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process to end, and kill it and its children when it does not."""
+    """Ask the process to end, and kill it when it does not; no child that it forgot outlives it."""
+    if process.poll() is not None:
+        return
     process.terminate()
     try:
-        process.wait(STOP_LIMIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        print(f"process {process.pid} did not end when asked and was killed", file=sys.stderr)
+        if not _has_ended(process.pid, STOP_LIMIT_SECONDS):
+            print(f"process {process.pid} did not end when asked and was killed", file=sys.stderr)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _has_ended(pid: int, seconds: float) -> bool:
+    """Wait for the end of a process, and leave its number taken: the group of that number is still its own."""
+    until = time.perf_counter() + seconds
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.perf_counter() > until:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def _tail(path: Path, lines: int = 15) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.fixture
@@ -74,6 +82,18 @@ def test_a_server_is_ended_when_the_measurement_fails(make: Callable[[str], Prog
     with pytest.raises(KeyboardInterrupt):
         measure()
     assert not alive(started[0])
+
+
+def test_a_child_that_a_server_forgets_does_not_outlive_it(make: Callable[[str], Program]) -> None:
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True)\n" + LISTEN
+    program = make(code)
+    with running(program, listens) as server:
+        child = int(program.output.read_text("utf-8").split()[0])
+        assert proc.family(server.pid) == [server.pid, child]
+    until = time.monotonic() + 10
+    while _runs(child):  # a killed process is gone a moment later
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_server_that_ends_at_once_is_reported_with_its_last_words(make: Callable[[str], Program]) -> None:
