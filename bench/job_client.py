@@ -49,11 +49,18 @@ class Line:
 
     def read(self, wanted: int = 200) -> bytes:
         """Return what is answered to what was sent."""
+        return self._answer(wanted)[1]
+
+    def status(self, *wanted: int) -> int:
+        """Return with which of these statuses what was sent is answered."""
+        return self._answer(*wanted)[0]
+
+    def _answer(self, *wanted: int) -> tuple[int, bytes]:
         answer = self._connection.getresponse()
         content = answer.read()
-        if answer.status != wanted:
+        if answer.status not in wanted:
             raise BenchError(f"answered with status {answer.status} instead of {wanted}: {content[:300]!r}")
-        return content
+        return answer.status, content
 
     def renew(self) -> None:
         """Connect anew."""

@@ -1,4 +1,4 @@
-"""Measures the memory of a server that draws and forgets very many jobs; judges nothing but growth."""
+"""Measures the memory of a server that draws, cancels and forgets very many jobs; judges nothing but growth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from bench.proc import Memory
 from bench.processes import running
 
 CONNECTIONS = 32
+DRAWN_OF = 4  # one job of so many is drawn, or a few more; the rest is cancelled
+OK, CONFLICT = 200, 409
 SETTLE_SECONDS = 2.0
 HISTORY = 200
 BOUNDS = {
@@ -34,6 +36,7 @@ class Grown:
     early: Memory
     jobs: int
     late: Memory
+    drawn: int
     seconds: float
 
 
@@ -44,37 +47,55 @@ def measure(stage: Stage) -> Grown:
     seen: list[tuple[int, Memory]] = []
     with pinned(stage.cores.load), running(program, job_contenders.listening, stage.cores.server) as server:
         lines = [Line(program.port) for _ in range(CONNECTIONS)]
-        began, submitted = time.perf_counter(), 0
+        began, submitted, drawn = time.perf_counter(), 0, 0
         try:
             for goal in (early, wanted):
                 while submitted < goal:
-                    submit(lines, min(len(lines), goal - submitted))
-                    submitted += min(len(lines), goal - submitted)
+                    count = min(len(lines), goal - submitted)
+                    drawn += submit(lines, count)
+                    submitted += count
                 time.sleep(SETTLE_SECONDS)
                 seen.append((submitted, proc.memory(server.pid)))
             seconds = time.perf_counter() - began
             lines[0].renew()
-            check_done(lines[0], wanted)
+            check_done(lines[0], drawn)
         finally:
             for line in lines:
                 line.close()
     (early_jobs, before), (jobs, after) = seen
-    return Grown(early_jobs, before, jobs, after, seconds)
+    return Grown(early_jobs, before, jobs, after, drawn, seconds)
 
 
-def submit(lines: list[Line], count: int) -> None:
-    """Submit a job on each of so many connections, then wait for the picture of the last: one client's go in order."""
+def submit(lines: list[Line], count: int) -> int:
+    """Submit a job on each of so many connections, cancel most of them, wait for the rest; return how many were drawn.
+
+    A job that is drawn before its cancel comes is drawn all the same: 409.
+    """
     for line in lines[:count]:
         line.send("POST", "/generate", BODY)
-    accepted = [line.read(202) for line in lines[:count]]
-    last = job_client.job_id(accepted[-1])
-    if not lines[0].ask("GET", f"/image/{last}?wait=30").startswith(client.PNG):
-        raise BenchError("a job of the crayon ended without a picture")
+    ids = [job_client.job_id(line.read(202)) for line in lines[:count]]
+    kept = max(1, count // DRAWN_OF)
+    for line, job in zip(lines[kept:count], ids[kept:], strict=True):
+        line.send("DELETE", f"/jobs/{job}")
+    cancelled = sum(line.status(OK, CONFLICT) == OK for line in lines[kept:count])
+    for line, job in zip(lines, ids[:kept], strict=False):
+        line.send("GET", f"/image/{job}?wait=30")
+    for line in lines[:kept]:
+        if not line.read().startswith(client.PNG):
+            raise BenchError("a job of the crayon ended without a picture")
+    return count - cancelled
 
 
-def check_done(line: Line, jobs: int) -> None:
-    """Fail unless the server counts as many successes as were submitted."""
+def check_done(line: Line, drawn: int) -> None:
+    """Fail unless the server counts as many pictures as were neither cancelled nor lost."""
+    until = time.monotonic() + job_client.WAIT_SECONDS
+    while (found := _successes(line)) != drawn:
+        if time.monotonic() > until:
+            raise BenchError(f"{drawn} jobs were not cancelled, but /metrics tells of {found} that succeeded")
+        time.sleep(0.1)
+
+
+def _successes(line: Line) -> int:
     text = line.ask("GET", "/metrics").decode("utf-8")
-    found = [float(one.split()[1]) for one in text.splitlines() if one.startswith("minimon_job_duration_seconds_count")]
-    if found != [float(jobs)]:
-        raise BenchError(f"{jobs} jobs were submitted, but /metrics tells of {found} that succeeded")
+    counted = (one.split()[1] for one in text.splitlines() if one.startswith("minimon_job_duration_seconds_count"))
+    return int(float(next(counted)))

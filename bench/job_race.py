@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -31,11 +32,12 @@ PAGES_A_COMMIT = 3
 
 @dataclass
 class Times:
-    """What one contender came to, round by round: the median of a job, jobs a second, and those of several at once."""
+    """What one contender came to, round by round: of a job alone, of several at once, of both."""
 
     median_ms: list[float] = field(default_factory=list)
     per_second: list[float] = field(default_factory=list)
     queue_per_second: list[float] = field(default_factory=list)
+    processor_ms: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -78,9 +80,11 @@ def run(stage: Stage, raw: Raw, racers: Sequence[Racer]) -> Seen:
             seen.disk.append(disk.append(stage.folder / "disk", PAGE * PAGES_A_COMMIT, DISK_SECONDS))
         alone, several = list(islice(seeds, stage.plan.jobs_a_round)), list(islice(seeds, AT_ONCE))
         with _Foreign(stage.cores.server, pids, seen.foreign):
-            _raw_round(seen.times[RAW], raw, alone, several)
+            with _used(raw.pid, seen.times[RAW], len(alone) + len(several)):
+                _raw_round(seen.times[RAW], raw, alone, several)
             for racer in racers:
-                _round(seen.times[racer.name], racer, alone, several)
+                with _used(racer.pid, seen.times[racer.name], len(alone) + len(several)):
+                    _round(seen.times[racer.name], racer, alone, several)
         seen.jobs += (len(alone) + len(several)) * (1 + len(racers))
     return seen
 
@@ -126,6 +130,14 @@ def _timed(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
+
+
+@contextmanager
+def _used(pid: int, times: Times, jobs: int) -> Iterator[None]:
+    """Note the processor time that a process and its children use for each of some jobs."""
+    before = proc.cpu_seconds(pid)
+    yield
+    times.processor_ms.append(1000 * (proc.cpu_seconds(pid) - before) / jobs)
 
 
 class _Foreign:

@@ -124,6 +124,7 @@ def _race_rows(raced: Raced) -> tuple[Row, ...]:
         *_beyond_syncs(raced, sync, doubtful),
         Row("1 client, a job beyond a raw call, % of it", share, doubtful=doubtful, target=BEYOND_SHARE),
         Row(f"{AT_ONCE} at once, jobs a second", cells("queue_per_second", 2), True, goals, doubtful),
+        Row("processor time a job, ms", cells("processor_ms", 1), compared=True),
         Row("other programs meanwhile, % of a core", {OURS: Figure.of((100 * one for one in seen.foreign), 0)}),
     )
 
@@ -202,7 +203,7 @@ def _notes(stage: Stage, raced: Raced, submitted: Submitted, grown: Grown, where
         f"after one of {plan.warm_up_seconds} s, while the engine waits within its first job; {submitted.answered:,} "
         f"answers, every one of them 202 and its id in the journal, which held {submitted.written:,}.",
         f"Memory: RSS / PSS of a server with the tests' crayon for an engine, {job_memory.HISTORY} ended jobs kept; "
-        f"/metrics counted each of them as drawn; it took {grown.seconds:.0f} s.",
+        f"{grown.drawn:,} jobs were drawn, as /metrics has it too, the others cancelled, in {grown.seconds:.0f} s.",
         f"/health: one connection, asked again {1000 * job_health.PAUSE_SECONDS:.0f} ms after each answer, {polled} "
         "times; the engine draws on the core that answers, which a machine of more cores need not do.",
         *disturbed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from bench import certificate, client, job_contenders, job_memory, job_race, job
 from bench.cores import choose
 from bench.disk import Appended, quantile
 from bench.errors import BenchError
+from bench.job_client import Ours, at_once
 from bench.job_contenders import LITSERVE, OURS, RAW, Places
 from bench.job_health import Answered
 from bench.job_race import Seen, Times
 from bench.job_syncs import Syncs
 from bench.plan import QUICK, Stage
 from bench.processes import running
-from bench.report import Table, render
+from bench.report import Part, Row, Table, render
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACE = """\
@@ -43,16 +43,16 @@ def stage(tmp_path: Path) -> Stage:
 def raced(ours: list[float], raw: list[float], syncs: Syncs | None = None) -> jobs.Raced:
     rates = [1000 / one for one in raw]
     times = {
-        RAW: Times(raw, rates, rates),
-        OURS: Times(ours, [1000 / one for one in ours], rates),
-        LITSERVE: Times([2 * one for one in raw], [500 / one for one in raw], rates),
+        RAW: Times(raw, rates, rates, raw),
+        OURS: Times(ours, [1000 / one for one in ours], rates, ours),
+        LITSERVE: Times([2 * one for one in raw], [500 / one for one in raw], rates, raw),
     }
     seen = Seen(times, [Appended(1000, 1.0, 2.0) for _ in raw], [0.0 for _ in raw], 10)
     return jobs.Raced(seen, syncs, Answered([1.0, 2.0]), Answered([1.0]))
 
 
-def table(*rows: jobs.Row) -> str:
-    return render(Table((), [jobs.Part(tuple(rows), contenders=jobs.COLUMNS)]))
+def table(*rows: Row) -> str:
+    return render(Table((), [Part(tuple(rows), contenders=jobs.COLUMNS)]))
 
 
 def test_what_is_beyond_a_raw_call_is_taken_round_by_round() -> None:
@@ -104,22 +104,22 @@ def test_pixels_are_those_of_the_picture_whatever_packed_them() -> None:
 def test_a_server_with_a_crayon_sees_every_job_through(stage: Stage) -> None:
     grown = job_memory.measure(stage)
     assert (grown.early_jobs, grown.jobs) == (5, 50)
+    assert 13 <= grown.drawn <= 50
     assert grown.late.rss_kib > 10_000
     assert "memory growth between the two" in table(*jobs._memory_rows(grown))
 
 
-def test_ours_draws_what_the_loop_draws(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", str(os.cpu_count()))
+def test_ours_draws_what_the_loop_draws(stage: Stage) -> None:
     models, places = job_contenders.build_model(stage), Places(stage.folder / "drawing")
     program = job_contenders.ours(stage, places, models)
     with (
         job_contenders.raw_calls(stage, models / "small") as raw,
         running(program, job_contenders.listening) as server,
     ):
-        clients = [jobs.Ours(program.port) for _ in range(2)]
+        clients = [Ours(program.port) for _ in range(2)]
         racer = job_race.Racer(OURS, server.pid, clients)
         job_race.check_same_pictures(raw, [racer])
-        assert job_race.at_once(clients, [5, 6]) > 0
+        assert at_once(clients, [5, 6]) > 0
         for one in clients:
             one.close()
     assert len(job_submits.ids_in(places.journal)) == 5
