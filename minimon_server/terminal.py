@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from minimon_server import __version__
@@ -17,6 +19,20 @@ def say(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):  # a full disk or a closed terminal: nobody is left to be told
             print(text, file=sys.stderr, flush=True)
+
+
+def leave(status: int) -> None:
+    """End the process at once if a thread of ours is still inside a library; return if there is none.
+
+    Everything is written and closed by now. The interpreter would tear that thread down in the middle of native code,
+    and C++ answers that with an abort: whoever ended the server would be told that it crashed.
+    """
+    if threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.flush()
+        os._exit(status)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
