@@ -184,12 +184,12 @@ async def serve(
     `ready` is called once all listen, `ending` when the end begins. Running requests get `grace` seconds; a second
     signal ends them, and calls `hurry`. What runs `beside` is cancelled. `StartupError`: a listener began the end.
     """
-    with contextlib.ExitStack() as sockets:
+    with contextlib.ExitStack() as until_the_end:
         listeners = [_listener(app, binding, edge, grace) for binding in bindings]
         held = [bind(binding) for binding in bindings]
         for group in held:
             for item in group:
-                sockets.enter_context(contextlib.closing(item))
+                until_the_end.enter_context(contextlib.closing(item))
         async with app.router.lifespan_context(app):
             end = _End(listeners, hurry)
             tasks = [
@@ -197,18 +197,19 @@ async def serve(
                 for listener, group in zip(listeners, held, strict=True)
             ]
             companions = [asyncio.create_task(_told(one, edge.lines)) for one in beside]
-            with end.of_signals():
-                try:
-                    await _until_up(listeners, end.begun)
-                    if not end.begun.done():
-                        ready()
-                    await end.begun
-                    ending()
-                finally:
-                    for listener in listeners:
-                        listener.should_exit = True
-                    await asyncio.gather(*tasks)
-                    await _cancel(companions)
+            # Until the very end: what the lifespan ends may take its time too, and a second signal hastens that.
+            until_the_end.enter_context(end.of_signals())
+            try:
+                await _until_up(listeners, end.begun)
+                if not end.begun.done():
+                    ready()
+                await end.begun
+                ending()
+            finally:
+                for listener in listeners:
+                    listener.should_exit = True
+                await asyncio.gather(*tasks)
+                await _cancel(companions)
     if gone := end.begun.result():
         raise StartupError(
             [f"the listener on port {gone.config.port} has ended, and the server with it"], exit_status=1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -40,6 +41,11 @@ def until(server: RunningServer, job: str, **wanted: object) -> dict[str, Any]:
         assert time.monotonic() < deadline, found
         time.sleep(0.01)
     return found
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_picture_over_https_and_over_http(tmp_path: Path) -> None:
@@ -90,6 +96,20 @@ def test_a_second_signal_gives_the_running_job_back_at_once(tmp_path: Path) -> N
         assert server.end(signal.SIGTERM) == 0
     with DrawingServer(tmp_path) as server:
         assert until(server, job, state="SUCCESS")["attempt"] == 2
+
+
+def test_a_second_signal_is_heard_when_only_the_running_job_holds_the_end_up(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path, MINIMON_SHUTDOWN_GRACE="3600", CRAYON_STEP_SECONDS="0.02") as server:
+        job = post(server, "a long one", steps=150, count=16)
+        until(server, job, attempt=1)
+        server.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while is_open(server.http_port) or is_open(server.https_port):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert server.end(signal.SIGTERM) == 0
+        server.wait_for_log('"event":"job","job":"' + job + '","state":"PENDING"')
 
 
 def test_a_journal_has_one_server(tmp_path: Path) -> None:
