@@ -197,8 +197,7 @@ async def serve(
                 for listener, group in zip(listeners, held, strict=True)
             ]
             companions = [asyncio.create_task(_told(one, edge.lines)) for one in beside]
-            # Until the very end: what the lifespan ends may take its time too, and a second signal hastens that.
-            until_the_end.enter_context(end.of_signals())
+            until_the_end.enter_context(end.of_signals())  # what the lifespan ends is hastened by a second one, too
             try:
                 await _until_up(listeners, end.begun)
                 if not end.begun.done():
