@@ -50,7 +50,6 @@ class Journal:
         """Open or make the journal at `path`, or one in memory; raise `StartupError` when that cannot be."""
         self._lock: int | None = None
         self.path = path
-        self.is_new = path is None or not path.exists()
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,9 +43,8 @@ def put_together(journal_path: Path, folder: Path, drawing: Drawing, log: Logger
     if drawing.unavailable is None:
         pictures.prepare()
     journal = Journal(path)
-    is_new = journal.is_new
     store = SqliteStore(journal, log, bounds=bounds, lease=lease)
-    sweep_orphans(is_new, store.known.jobs.values(), pictures, log)
+    sweep_orphans(journal, store.known.jobs, pictures, log)
     events = Events()
     worker = Worker(store, pictures, events, EngineThread(drawing.make_engine), log, name=secrets.token_hex(8))
     return Jobs(store, pictures, events, worker, log, unavailable=drawing.unavailable, close=store.close)

@@ -18,7 +18,9 @@ from minimon_server.jobs.disk import UNFINISHED, finish, write_unfinished
 from minimon_server.jobs.job import Job, PictureFile
 
 # What we have written ourselves. Anything else in the folder is somebody's, and left alone.
-_OURS: Final = re.compile(rf"[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(\.\d+){{1,2}}\.png({UNFINISHED})?")
+_OURS: Final = re.compile(
+    rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:\.\d+){{1,2}}\.png(?:{UNFINISHED})?"
+)
 # Longer texts (a prompt) stand in the picture and in the request; a record need not hold them once for each picture.
 LONGEST_TEXT: Final = 1024
 
@@ -70,13 +72,13 @@ class PictureStore:
         for name in names:
             (self._folder / name).unlink(missing_ok=True)
 
-    def orphans(self, jobs: Iterable[Job]) -> list[str]:
-        """Return the files that we have written and that no record names: their writer died in between."""
+    def unnamed(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Return the files of ours that no record names, each with the job that its name tells."""
         named = {picture.name for job in jobs if not job.removed for picture in job.pictures}
         if not self._folder.is_dir():
-            return []
-        found = (entry.name for entry in self._folder.iterdir())
-        return sorted(name for name in found if _OURS.fullmatch(name) and name not in named)
+            return {}
+        found = (_OURS.fullmatch(entry.name) for entry in self._folder.iterdir())
+        return {name[0]: name[1] for name in found if name and name[0] not in named}
 
 
 def names_of(job_id: str, attempt: int, count: int) -> list[str]:

@@ -5,7 +5,7 @@ Nobody else has the journal open, so no lease needs to run out first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 
 from minimon_server.errors import StartupError
@@ -37,17 +37,19 @@ def recovered(journal: Journal, now: float, log: Logger) -> list[Job]:
     return sorted(found, key=lambda job: (job.ended or 0.0, job.number))
 
 
-def sweep_orphans(journal_is_new: bool, jobs: Iterable[Job], pictures: PictureStore, log: Logger) -> None:
+def sweep_orphans(journal: Journal, jobs: Mapping[str, Job], pictures: PictureStore, log: Logger) -> None:
     """Remove the pictures of attempts that died before a record named them.
 
-    A new journal names none at all: then the pictures are those of a journal that was moved or lost, and are left.
+    The journal knew of each such attempt before it began. Pictures of jobs that it knows nothing of belong to another
+    one: of a second server, of before a move, or of after the copy that was put back. They are left.
     """
-    orphans = pictures.orphans(jobs)
-    if orphans and journal_is_new:
-        log.warning("pictures that no job names are left where they are: the journal is new", pictures=len(orphans))
-    elif orphans:
+    unnamed = pictures.unnamed(jobs.values())
+    orphans = sorted(name for name, job in unnamed.items() if job in jobs or journal.is_gone(job))
+    if orphans:
         pictures.remove(orphans)
         log.warning("pictures of interrupted attempts were removed", pictures=len(orphans))
+    if foreign := len(unnamed) - len(orphans):
+        log.warning("pictures of jobs that this journal does not know are left where they are", pictures=foreign)
 
 
 def after(fence: Fence) -> Fence:

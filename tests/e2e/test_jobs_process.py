@@ -139,3 +139,14 @@ def test_what_an_interrupted_attempt_left_is_swept_at_the_start(tmp_path: Path) 
     with DrawingServer(tmp_path) as server:
         assert [path.name for path in outputs.iterdir()] == [name]
         assert get(server, f"/image/{job}").status_code == 200
+
+
+def test_a_server_with_a_journal_of_its_own_leaves_the_pictures_of_another(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path) as server:
+        job = post(server, "a castle")
+        until(server, job, state="SUCCESS")
+    for _ in range(2):  # its journal is new, and then it is not
+        with DrawingServer(tmp_path, MINIMON_JOBS_PATH=str(tmp_path / "other.sqlite")) as other:
+            until(other, post(other, "a tower"), state="SUCCESS")
+    with DrawingServer(tmp_path) as server:
+        assert get(server, f"/image/{job}").status_code == 200

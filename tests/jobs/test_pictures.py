@@ -11,6 +11,7 @@ import pytest
 from minimon_server.engines.messages import DrawnPicture
 from minimon_server.errors import StartupError
 from minimon_server.jobs.job import Fence, Job, State
+from minimon_server.jobs.journal import Journal
 from minimon_server.jobs.pictures import LONGEST_TEXT, Damaged, PictureStore
 from minimon_server.jobs.recovery import sweep_orphans
 from tests.jobs.scene import REQUEST, job_id, quiet
@@ -29,7 +30,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_picture_is_read_back_by_what_the_record_says(tmp_path: Path) -> None:
     store = PictureStore(tmp_path / "deep" / "outputs")
-    assert store.orphans([]) == []
+    assert store.unnamed([]) == {}
     store.prepare()
     (file,) = store.write(JOB, [drawn(9, model="tiny", prompt="x" * (LONGEST_TEXT + 1))])
     assert (file.name, file.seed, file.size) == (f"{JOB.id}.2.png", 9, len(small_png(9)))
@@ -65,18 +66,22 @@ def test_when_one_of_several_cannot_be_written_none_is_left(tmp_path: Path) -> N
     assert names(tmp_path) == [f"{JOB.id}.2.2.png.part"]
 
 
-def test_orphans_are_what_we_wrote_and_no_record_names(tmp_path: Path) -> None:
+def test_orphans_are_what_we_wrote_for_jobs_of_this_journal_and_no_record_names(tmp_path: Path) -> None:
     store = PictureStore(tmp_path)
     files = store.write(JOB, [drawn(1), drawn(2)])
-    done = replace(JOB, state=State.SUCCESS, pictures=files)
-    orphans = [f"{JOB.id}.1.png", f"{job_id(2)}.1.2.png.part"]
-    for name in (*orphans, "holiday.png", f"{JOB.id}.png", "README"):
+    done, past = replace(JOB, state=State.SUCCESS, pictures=files), replace(JOB, id=job_id(2), number=2)
+    orphans = [f"{JOB.id}.1.png", f"{past.id}.1.2.png.part"]
+    foreign = [f"{job_id(3)}.1.png", "holiday.png", f"{JOB.id}.png", "README"]
+    for name in (*orphans, *foreign):
         (tmp_path / name).write_bytes(b"something")
-    assert store.orphans([done]) == sorted(orphans)
-    sweep_orphans(True, [], store, quiet())
-    assert len(names(tmp_path)) == 7
-    sweep_orphans(False, [done], store, quiet())
-    assert names(tmp_path) == sorted([*(file.name for file in files), "holiday.png", f"{JOB.id}.png", "README"])
+    assert set(store.unnamed([done])) == {*orphans, foreign[0]}
+    journal = Journal(None)
+    sweep_orphans(journal, {}, store, quiet())
+    assert len(names(tmp_path)) == 8
+    journal.remove([past], 10)
+    sweep_orphans(journal, {JOB.id: done}, store, quiet())
+    assert names(tmp_path) == sorted([*(file.name for file in files), *foreign])
+    journal.close()
 
 
 def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:

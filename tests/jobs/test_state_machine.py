@@ -66,7 +66,7 @@ class JobsUnderWay(RuleBasedStateMachine):
         folder.mkdir(exist_ok=True)
         store = sqlite_store(folder, self.clock, lease=LEASE)
         pictures = PictureStore(folder / "outputs")
-        sweep_orphans(False, store.known.jobs.values(), pictures, quiet())
+        sweep_orphans(store._journal, store.known.jobs, pictures, quiet())
         faulty, engine = FaultyStore(store), Sketcher()
         context = studio(folder, faulty, self.clock, engine)
         return World(folder, store, faulty, engine, context, self.run(context.__aenter__()))
