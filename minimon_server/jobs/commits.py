@@ -49,7 +49,7 @@ class Commits:
         self._orders: SimpleQueue[_Order[Any] | None] = SimpleQueue()
         self._closed = False
         self.trouble: str | None = None  # nothing is written any more, and why
-        self.hindrance: str | None = None  # the last transaction could not be written, and why
+        self.hindrance: str | None = None  # the last that had something to write could not, and why
         self._thread = threading.Thread(target=self._run, name="jobs-journal", daemon=True)
         self._thread.start()
 
@@ -93,7 +93,7 @@ class Commits:
         if self.trouble:
             _all_fail(orders, Unavailable)
             return
-        committing = False
+        committing, written = False, db.total_changes
         try:
             db.execute("BEGIN IMMEDIATE")
             for order in orders:
@@ -104,7 +104,8 @@ class Commits:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF
             self._undo(orders, error, in_doubt=committing and code not in _NOT_DONE)
         else:
-            self.hindrance = None
+            if db.total_changes > written:  # a transaction that only looked shows nothing of a full disk
+                self.hindrance = None
 
     def _one(self, order: _Order[Any]) -> None:
         db = self._db

@@ -142,6 +142,11 @@ class Journal:
                 "DELETE FROM gone WHERE number IN (SELECT number FROM gone ORDER BY number LIMIT ?)", (extra,)
             )
 
+    def probe(self) -> None:
+        """Write as much as a long request takes, and take it away again: raises what a full disk would."""
+        self.db.execute("INSERT INTO requests VALUES (0, zeroblob(65536))")
+        self.db.execute("DELETE FROM requests WHERE number = 0")
+
     def is_gone(self, job_id: str) -> bool:
         """Return whether this id is remembered as that of a removed job."""
         return self.db.execute("SELECT 1 FROM gone WHERE id = ?", (job_id,)).fetchone() is not None

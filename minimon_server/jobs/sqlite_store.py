@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -29,6 +30,7 @@ from minimon_server.jobs.store import (
     Lease,
     Swept,
     Unavailable,
+    Unknown,
     Verdict,
 )
 from minimon_server.logs import Logger
@@ -173,6 +175,7 @@ class SqliteStore:
 
     async def sweep(self) -> Swept:
         """Take jobs from those who show no progress, and forget what is beyond the bounds."""
+        await self._try_again()
         expired = []
         now = self._monotonic()
         for job in [job for job in self.known.running.values() if self._leases.get(job.id, now) < now]:
@@ -213,6 +216,12 @@ class SqliteStore:
     def _check(self) -> None:
         if self._commits.trouble:
             raise Unavailable
+
+    async def _try_again(self) -> None:
+        """See whether a journal that could not be written can be now: whoever reads `/ready` may wait for that."""
+        if self._commits.hindrance and not self._commits.trouble:
+            with suppress(Unavailable, Unknown):
+                await self._commits.ask(self._journal.probe)
 
     def _check_room(self, draft: Draft) -> None:
         waiting, bounds = self.known.waiting, self.bounds

@@ -87,7 +87,11 @@ def test_a_full_disk_is_unavailable_and_then_room_is_room(tmp_path: Path) -> Non
             await store.accept(draft("large", asked=request(prompt="x" * 30_000)))
         assert "full" in (store.trouble or "")
         assert await store.get(job_id("large")) is None
+        await store.sweep()
+        assert "full" in (store.trouble or "")  # looking is not writing
         db.execute("PRAGMA max_page_count = 100000")
+        await store.sweep()
+        assert store.trouble is None  # nobody had to be refused for it to be seen
         await store.accept(draft("large", asked=request(prompt="x" * 30_000)))
         assert store.trouble is None
         store.close()
