@@ -62,7 +62,7 @@ class Journal:
                 sync_folder(path.parent)
         except (OSError, sqlite3.Error) as error:
             self._unlock()
-            raise StartupError([f"MINIMON_JOBS_PATH: {path} cannot be used as a journal: {error}"]) from error
+            raise unusable(path, error) from error
         except StartupError:
             self._unlock()
             raise
@@ -161,8 +161,16 @@ def check(path: Path) -> None:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{lies}", uri=True)) as db:
             _version(db, path)
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise unusable(path, found)
     except sqlite3.Error as error:
-        raise StartupError([f"MINIMON_JOBS_PATH: {path} cannot be used as a journal: {error}"]) from error
+        raise unusable(path, error) from error
+
+
+def unusable(path: Path | None, reason: object) -> StartupError:
+    """Return what stops a start when the file cannot be read or written, or is not whole."""
+    return StartupError([f"MINIMON_JOBS_PATH: {path} cannot be used as a journal: {reason}"])
 
 
 def _version(db: sqlite3.Connection, path: Path | None) -> int:

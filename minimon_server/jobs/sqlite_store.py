@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from minimon_server.engines.messages import Phase
 from minimon_server.jobs import job as rules
 from minimon_server.jobs.commits import Commits
 from minimon_server.jobs.job import Draft, Fence, Job, PictureFile, State
-from minimon_server.jobs.journal import Journal, Lost
+from minimon_server.jobs.journal import Journal, Lost, unusable
 from minimon_server.jobs.known import Known
 from minimon_server.jobs.lanes import pick
 from minimon_server.jobs.recovery import after, recovered
@@ -62,9 +63,13 @@ class SqliteStore:
         self._clock = clock
         self._monotonic = monotonic
         self.known = Known()
-        self._number = journal.last_number()
-        for job in recovered(journal, clock(), log):
-            self.known.put(job)
+        try:
+            self._number = journal.last_number()
+            for job in recovered(journal, clock(), log):
+                self.known.put(job)
+        except sqlite3.Error as error:
+            journal.close()
+            raise unusable(journal.path, error) from error
         self._leases: dict[str, float] = {}
         self._accepting: set[str] = set()
         self._accepting_of: dict[str, int] = {}

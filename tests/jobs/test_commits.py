@@ -129,6 +129,26 @@ def test_after_a_commit_in_doubt_nothing_is_written_any_more(tmp_path: Path) -> 
     db.close()
 
 
+def test_a_journal_that_is_not_whole_stops_the_start_in_one_line(tmp_path: Path) -> None:
+    async def fill() -> None:
+        store = sqlite_store(tmp_path, VirtualClock())
+        for number in range(200):
+            await store.accept(draft(number))
+        store.close()
+
+    asyncio.run(fill())
+    path = tmp_path / "jobs.sqlite"
+    journals.check(path)
+    data = bytearray(path.read_bytes())
+    for page in range(8192, len(data), 4096):
+        data[page : page + 64] = bytes(64)
+    path.write_bytes(data)
+    with pytest.raises(StartupError, match=r"MINIMON_JOBS_PATH.*malformed"):
+        sqlite_store(tmp_path, VirtualClock())
+    with pytest.raises(StartupError, match="MINIMON_JOBS_PATH"):
+        journals.check(path)
+
+
 def test_two_servers_cannot_have_one_journal(tmp_path: Path) -> None:
     first = Journal(tmp_path / "jobs.sqlite")
     with pytest.raises(StartupError, match="another server uses"):
