@@ -36,6 +36,7 @@ class _Channel:
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     progress: Progress | None = None
     steps: Progress | None = None  # the last that was of drawing
+    position: int | None = None  # the last that was told
     dropped: int = 0  # the number of the last event that is no longer here
 
 
@@ -72,6 +73,13 @@ class Events:
         self.tell(job_id, "step", step)
         if progress.preview is not None and len(progress.preview) <= LARGEST_PREVIEW:
             self.tell(job_id, "preview", {"current": progress.current}, progress.preview)
+
+    def place(self, job_id: str, position: int) -> None:
+        """Tell a place in the queue, once, however many followers have seen it."""
+        channel = self._channel(job_id)
+        if channel.position != position:
+            channel.position = position
+            self.tell(job_id, "position", {"position": position})
 
     def forget_progress(self, job_id: str) -> None:
         """Forget how far a job was: it ended, or waits again."""

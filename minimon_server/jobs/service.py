@@ -214,14 +214,11 @@ class Jobs:
         None is yielded now and then while nothing happens: whoever listens may want to show that it is still there.
         """
         last = after if after is not None and self.events.has_all_after(job_id, after) else 0
-        place: int | None = None
         with self.events.watch(job_id) as watch:
             while not self.is_ending:
                 job = await self.get(job_id)
-                position = self.store.position(job)
-                if position not in (None, place):
-                    place = position
-                    self.events.tell(job_id, "position", {"position": position})
+                if (position := self.store.position(job)) is not None:
+                    self.events.place(job_id, position)
                 if job.has_ended and self.events.end_of(job_id) is None:
                     self.events.tell(job_id, "end", {"state": job.state.value, "error": job.error})
                 for event in self.events.after(job_id, last):

@@ -77,6 +77,21 @@ def test_who_follows_again_hears_only_what_is_new(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_many_who_follow_hear_each_place_once(tmp_path: Path) -> None:
+    async def scene(at: Studio) -> None:
+        await at.submit(request(prompt="gated"))
+        await asyncio.to_thread(at.engine.arrived.acquire)
+        job = await at.submit(request())
+        following = [asyncio.create_task(kinds(at, job.id)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        following.append(asyncio.create_task(kinds(at, job.id)))
+        await asyncio.sleep(0.05)
+        at.engine.gate.release()
+        assert [heard.count("position") for heard in await asyncio.gather(*following)] == [1, 1, 1, 1]
+
+    play(tmp_path, scene)
+
+
 def test_places_and_times_are_told(tmp_path: Path) -> None:
     async def scene(at: Studio) -> None:
         running = await at.submit(request(prompt="gated"))
