@@ -36,6 +36,10 @@ KEY_IN_USE: Final = Text(
 ENDING: Final = Text("Le serveur s'arrête.", "The server is shutting down.")
 
 
+async def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a job stands, for whoever waits: place in the queue, seconds to its end, what its engine does.
@@ -153,14 +157,17 @@ class Jobs:
             raise NotFound(NO_SUCH_JOB)
         return found
 
-    async def wait(self, job_id: str, seconds: float) -> Job:
-        """Return a job once it has ended, or as it is after `seconds`, or when this server ends."""
+    async def wait(self, job_id: str, seconds: float, gone: Callable[[], Awaitable[bool]] = _never) -> Job:
+        """Return a job once it has ended, or as it is after `seconds`, when the server ends, or when who waits is gone.
+
+        `gone` is asked at every look.
+        """
         until = self._monotonic() + seconds
         with self.events.watch(job_id) as watch:
             while True:
                 job = await self.get(job_id)
                 left = until - self._monotonic()
-                if job.has_ended or left <= 0 or self.is_ending:
+                if job.has_ended or left <= 0 or self.is_ending or await gone():
                     return job
                 await watch.changed(min(left, LOOK_SECONDS))
 

@@ -73,7 +73,10 @@ class PictureDesk:
         """Answer with a job's picture, waiting for it if that was asked."""
         query = read_query(request.scope, ImageQuery)
         job_id = job_id_of(request)
-        job = await (self._jobs.wait(job_id, query.wait) if query.wait else self._jobs.get(job_id))
+        if query.wait:
+            job = await self._jobs.wait(job_id, query.wait, request.is_disconnected)
+        else:
+            job = await self._jobs.get(job_id)
         if job.state is State.FAILURE:
             return job_answers.drawing_failed(job)
         if job.state is State.REVOKED:

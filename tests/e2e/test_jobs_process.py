@@ -150,3 +150,12 @@ def test_a_server_with_a_journal_of_its_own_leaves_the_pictures_of_another(tmp_p
             until(other, post(other, "a tower"), state="SUCCESS")
     with DrawingServer(tmp_path) as server:
         assert get(server, f"/image/{job}").status_code == 200
+
+
+def test_who_waits_and_goes_is_not_waited_for(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path, MINIMON_SHUTDOWN_GRACE="1", CRAYON_STEP_SECONDS="0.05") as server:
+        job = post(server, "a long one", steps=150, count=16)
+        with socket.create_connection(("127.0.0.1", server.http_port)) as client:
+            client.sendall(f"GET /image/{job}?wait=119 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            time.sleep(0.5)
+        server.wait_for_log(f'"path":"/image/{job}","status":')  # told when it is over, long before its 119 seconds

@@ -77,6 +77,20 @@ def test_who_follows_again_hears_only_what_is_new(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_nobody_is_waited_for_whose_client_has_gone(tmp_path: Path) -> None:
+    async def scene(at: Studio) -> None:
+        job = await at.submit(request(prompt="gated"))
+        looks = iter([False, False, True])
+
+        async def gone() -> bool:
+            return next(looks)
+
+        found = await asyncio.wait_for(at.jobs.wait(job.id, 1000, gone), 20)
+        assert not found.has_ended
+
+    play(tmp_path, scene)
+
+
 def test_many_who_follow_hear_each_place_once(tmp_path: Path) -> None:
     async def scene(at: Studio) -> None:
         await at.submit(request(prompt="gated"))
