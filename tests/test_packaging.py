@@ -102,7 +102,6 @@ def test_the_light_list_is_the_whole_one_without_what_draws() -> None:
     light, whole, checks = ((HOME / f"requirements{name}.txt").read_text() for name in ("-light", "", "-dev"))
     assert "-r requirements-light.txt" in whole
     assert "-r requirements.txt" in checks
-    assert (HOME / "bench" / "requirements.txt").read_text().startswith("-r ../requirements-light.txt")
     names = [set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)) for text in (light, whole, checks)]
     assert not names[0] & names[1], "one place for one pin"
     assert not (names[0] | names[1]) & names[2]
