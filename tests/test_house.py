@@ -11,7 +11,7 @@ import pytest
 
 HOME = Path(__file__).resolve().parent.parent
 PACKAGE = HOME / "minimon_server"
-GROUND = {"settings", "setting_types", "environment", "errors", "logs", "terminal", "times", "__init__"}
+GROUND = {"disk", "settings", "setting_types", "environment", "errors", "logs", "terminal", "times", "__init__"}
 # A room may import the rooms to its right, and the ground.
 ROOMS = {
     "web": {"jobs", "creatures", "scores", "catalog"},

@@ -1,4 +1,4 @@
-"""Files that are on the disk when a call returns: whole, under their name, or not there. Knows no job."""
+"""Pictures in two steps: all of them down to the disk, then all of them named. Knows no job."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from minimon_server.disk import sync_folder
+
 UNFINISHED: Final = ".part"
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder's names to the disk: a file that was made or renamed is not there for certain before."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_unfinished(path: Path, data: bytes) -> None:

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from minimon_server.disk import sync_folder
 from minimon_server.errors import StartupError
-from minimon_server.jobs.disk import sync_folder
 from minimon_server.jobs.job import Job
 from minimon_server.jobs.records import NewerRecord, read_job, written_record, written_request
 

@@ -15,10 +15,10 @@ from typing import Final
 
 from cryptography import x509
 
+from minimon_server.disk import sync_folder, write_all, write_whole
 from minimon_server.scores import key_files, records
 from minimon_server.scores.answers import Answer
 from minimon_server.scores.audit import Report, audit, describe
-from minimon_server.scores.disk import sync_folder, write_all, write_whole
 from minimon_server.scores.evidence import CannotCheck, gather
 from minimon_server.scores.key_ring import KeyRing
 from minimon_server.scores.ledger import Paths

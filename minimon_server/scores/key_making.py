@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from minimon_server.disk import make_folder, sync_folder
 from minimon_server.errors import StartupError
-from minimon_server.scores.disk import make_folder, sync_folder
 
 # Ten years: nobody is asked to trust this certificate; it names the key for as long as a game may live.
 LIFETIME: Final = timedelta(days=3652)

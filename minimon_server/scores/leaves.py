@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from minimon_server.scores.disk import check_size, write_all
+from minimon_server.disk import check_size, write_all
 from minimon_server.scores.merkle import HASH_BYTES
 
 

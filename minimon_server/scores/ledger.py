@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from minimon_server.disk import check_size, write_all, write_whole
 from minimon_server.errors import Text
 from minimon_server.scores import records
-from minimon_server.scores.disk import check_size, write_all, write_whole
 from minimon_server.scores.leaves import LeafStore
 from minimon_server.scores.merkle import Tree, leaf_hash, proves_consistency, proves_inclusion
 from minimon_server.scores.notes import Checkpoint, NoteSigner

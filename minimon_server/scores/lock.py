@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 
+from minimon_server.disk import make_folder
 from minimon_server.errors import StartupError
-from minimon_server.scores.disk import make_folder
 from minimon_server.scores.ledger import Paths
 
 

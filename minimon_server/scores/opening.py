@@ -13,10 +13,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minimon_server.disk import read_parts, sync_folder, write_parts, write_whole
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
 from minimon_server.scores import records, rewriting, scan
-from minimon_server.scores.disk import read_parts, sync_folder, write_parts, write_whole
 from minimon_server.scores.key_ring import KeyRing
 from minimon_server.scores.leaves import LeafStore
 from minimon_server.scores.ledger import Ledger, Paths

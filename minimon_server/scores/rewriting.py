@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from minimon_server.disk import check_size, read_parts, remove, write_all, write_parts
 from minimon_server.errors import Text
-from minimon_server.scores.disk import check_size, read_parts, remove, write_all, write_parts
 from minimon_server.scores.ledger import Paths
 from minimon_server.scores.scan import Tampered
 
