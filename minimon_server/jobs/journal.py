@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from minimon_server.disk import sync_folder
+from minimon_server.disk import make_folder, sync_folder
 from minimon_server.errors import StartupError
 from minimon_server.jobs.job import Job
 from minimon_server.jobs.records import NewerRecord, read_job, written_record, written_request
@@ -52,7 +52,7 @@ class Journal:
         self.path = path
         try:
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 self._lock = _locked(path)
                 # Prompts are nobody else's business: SQLite makes its other files with the rights of this one.
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from minimon_server.disk import make_folder
 from minimon_server.engines.messages import DrawnPicture
 from minimon_server.errors import StartupError
 from minimon_server.jobs.disk import UNFINISHED, finish, write_unfinished
@@ -40,7 +41,7 @@ class PictureStore:
         """Make the folder if need be; raise `StartupError` when that cannot be."""
         folder = self._folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise StartupError([f"MINIMON_OUTPUT_DIR: {folder} cannot be used: {error.strerror}"]) from error
 
