@@ -12,6 +12,7 @@ from pathlib import Path
 
 from minimon_server.engines.messages import Drawn, DrawnPicture, DrawRequest, EngineFault, Progress, Report, Stopped
 from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.picture_metadata import describe
 from minimon_server.jobs.drawing import Drawing
 from tests.support import png_chunk
 
@@ -73,9 +74,9 @@ class Crayon:
 
     def _picture(self, request: DrawRequest, seed: int) -> DrawnPicture:
         colour = sha256(f"{request.prompt} {seed} {request.stack}".encode()).digest()[:3]
-        png = plain_png(request.width, request.height, colour, request.prompt)
-        told = {"prompt": request.prompt, "negative_prompt": request.negative_prompt, "engine": "crayon"}
-        return DrawnPicture(png, seed, request.width, request.height, told)
+        pixels = colour * (request.width * request.height)
+        made_by = {"scheduler_class": "None", "versions": {"minimon": "0"}, "engine": "crayon"}
+        return DrawnPicture(pixels, seed, request.width, request.height, describe(request, seed, made_by))
 
     @staticmethod
     def _tell(report: Report, progress: Progress) -> None:

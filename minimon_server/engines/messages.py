@@ -61,9 +61,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class DrawnPicture:
-    """One picture as a whole PNG file, and what made it, which also stands inside the file."""
+    """One picture and what made it. `pixels` are `height` rows of `width` times red, green, blue, 0 to 255.
 
-    png: bytes
+    No file: whoever stores it packs it, while the engine draws the next.
+    """
+
+    pixels: bytes = field(repr=False)
     seed: int
     width: int
     height: int

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Final
 
 from minimon_server.engines.devices import DeviceWish, cuda_problem
-from minimon_server.engines.messages import Drawn, DrawRequest, Engine, EngineFault, Progress, Report, Stopped
+from minimon_server.engines.messages import (
+    Drawn,
+    DrawnPicture,
+    DrawRequest,
+    Engine,
+    EngineFault,
+    Progress,
+    Report,
+    Stopped,
+)
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.errors import StartupError, Text
 from minimon_server.logs import Logger
@@ -30,6 +39,13 @@ class NoEngine(Exception):
 def missing_packages() -> list[str]:
     """Return what an engine for prompts needs and is not installed; nothing of it is imported."""
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+def pack(picture: DrawnPicture) -> bytes:
+    """Return the file of a picture; what packs it is imported at the first one."""
+    from minimon_server.engines import picture_files
+
+    return picture_files.pack(picture)
 
 
 def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> Engine:

@@ -1,13 +1,8 @@
-"""The SDXL engine: one pipeline in memory, one picture after another. Knows nothing of queues, jobs or stored files.
-
-Pictures of one request are drawn one by one, each with its own generator on the CPU and its own scheduler, so that a
-seed gives the same pixels alone, beside others, after a stop and after any other job.
-"""
+"""The SDXL engine: which pipeline is in memory, and what becomes of failures. Knows nothing of queues, jobs, files."""
 
 from __future__ import annotations
 
 import gc
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,24 +10,18 @@ import diffusers
 import torch
 
 from minimon_server import __version__
-from minimon_server.engines import png
 from minimon_server.engines.devices import DeviceWish
 from minimon_server.engines.messages import (
     Drawn,
-    DrawnPicture,
     DrawRequest,
     EngineFault,
-    Phase,
-    Progress,
     Report,
-    Stopped,
 )
 from minimon_server.engines.model_folders import BrokenModel, ModelFolder, ModelFolders
-from minimon_server.engines.picture_metadata import describe, infotext
 from minimon_server.engines.schedulers import KINDS, SCHEDULERS
-from minimon_server.engines.sdxl_decoding import Previews, decode
+from minimon_server.engines.sdxl_decoding import Previews
+from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_loading import Place, choose_place, load
-from minimon_server.engines.sdxl_prompts import Spoken, encode
 from minimon_server.logs import Logger
 
 PREVIEW_EVERY: Final = 5  # steps
@@ -47,17 +36,6 @@ class _Loaded:
     folder: ModelFolder
     pipeline: Any
     previews: Previews
-
-
-class _Teller:
-    """Says how far a request is; raises `Stopped` as soon as nobody wants it any more."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-
-    def tell(self, phase: Phase, current: int, total: int, preview: bytes | None = None) -> None:
-        if not self._report(Progress(phase, current, total, preview)):
-            raise Stopped
 
 
 class SdxlEngine:
@@ -79,8 +57,9 @@ class SdxlEngine:
         """Load what the request needs, then draw all its pictures; see `Engine.draw`."""
         refuse_what_cannot_be(request)
         try:
-            teller = _Teller(report)
-            return _Drawing(request, self._ready(request, teller), self._here(), teller).all()
+            teller = Teller(report)
+            model = self._ready(request, teller)
+            return Drawing(request, model.pipeline, model.previews, self._here(), teller).all()
         except torch.OutOfMemoryError as error:
             self._log.warning("out of memory", model=request.model, problem=str(error))
             text = _out_of_memory(request, str(error))
@@ -110,7 +89,7 @@ class SdxlEngine:
             self._place = place
         return self._place
 
-    def _ready(self, request: DrawRequest, teller: _Teller) -> _Loaded:
+    def _ready(self, request: DrawRequest, teller: Teller) -> _Loaded:
         """Return the model of the request, loading it if it is not there; the one before it goes first."""
         folder = self._models.find(request.model)
         if self._model is None or self._model.folder is not folder:  # also when it was replaced on disk
@@ -120,112 +99,6 @@ class SdxlEngine:
             self._model = _Loaded(request.stack, folder, pipeline, Previews(pipeline.vae))
             self._log.info("model loaded", model=request.model, device=place.name)
         return self._model
-
-
-class _Drawing:
-    """One request on its way through a loaded model."""
-
-    def __init__(self, request: DrawRequest, model: _Loaded, place: Place, teller: _Teller) -> None:
-        self._request = request
-        self._pipeline = model.pipeline
-        self._previews = model.previews
-        self._place = place
-        self._teller = teller
-        self._own_scheduler = model.pipeline.scheduler
-        self._done = 0
-        self._total = request.steps * len(request.seeds)
-
-    def all(self) -> Drawn:
-        """Draw every seed, then decode them."""
-        request, count = self._request, len(self._request.seeds)
-        guided = request.guidance_scale > 1 and self._pipeline.unet.config.time_cond_proj_dim is None
-        negative = request.negative_prompt if guided else None
-        spoken = encode(self._pipeline, request.prompt, negative, request.clip_skip)
-        evaluations = self._evaluations()
-        self._teller.tell("drawing", 0, self._total)
-        try:
-            latents = [self._latents(seed, spoken, evaluations) for seed in request.seeds]
-        finally:
-            self._pipeline.scheduler = self._own_scheduler
-        pictures = []
-        for index, (seed, one) in enumerate(zip(request.seeds, latents, strict=True)):
-            self._teller.tell("decoding", index, count)
-            pictures.append(self._picture(seed, one, spoken))
-        self._teller.tell("decoding", count, count)
-        return Drawn(tuple(pictures))
-
-    def _scheduler(self) -> Any:
-        """Return a scheduler that no picture has used: they keep state."""
-        settings = self._own_scheduler.config
-        if self._request.scheduler is None:
-            return type(self._own_scheduler).from_config(settings)
-        kind = KINDS[self._request.scheduler]
-        return getattr(diffusers, kind.library_class).from_config(settings, **kind.options)
-
-    def _evaluations(self) -> int:
-        """Return how often the UNet is asked for one picture: a scheduler of second order asks twice a step."""
-        try:
-            scheduler = self._scheduler()
-            scheduler.set_timesteps(self._request.steps, device=self._place.device)
-        except ValueError as error:
-            raise EngineFault(f"This scheduler refuses {self._request.steps} steps of this model: {error}") from None
-        return len(scheduler.timesteps)
-
-    def _latents(self, seed: int, spoken: Spoken, evaluations: int) -> torch.Tensor:
-        request, pipeline = self._request, self._pipeline
-        pipeline.scheduler = self._scheduler()
-
-        def after_step(_: Any, index: int, __: Any, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            self._after(index + 1, evaluations, values["latents"])
-            return {}
-
-        found = pipeline(
-            prompt_embeds=spoken.prompt,
-            pooled_prompt_embeds=spoken.pooled,
-            negative_prompt_embeds=spoken.negative,
-            negative_pooled_prompt_embeds=spoken.negative_pooled,
-            width=request.width,
-            height=request.height,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            # On the CPU, whatever computes: the same noise on every machine.
-            generator=torch.Generator("cpu").manual_seed(seed),
-            output_type="latent",
-            callback_on_step_end=after_step,
-            return_dict=False,
-        )
-        self._done += request.steps
-        latents: torch.Tensor = found[0]
-        return latents
-
-    def _after(self, evaluation: int, evaluations: int, latents: torch.Tensor) -> None:
-        step = evaluation * self._request.steps // evaluations
-        # This waits for the device: what is reported as done is done, and a stop comes within a step.
-        if not bool(torch.isfinite(latents).all()):
-            raise EngineFault(f"The model computed something that is not a number at step {step}; nothing was kept.")
-        last = evaluation == evaluations
-        wanted = evaluation % PREVIEW_EVERY == 0 or last
-        preview = self._previews.picture(latents) if wanted else None
-        self._teller.tell("drawing", self._done + step, self._total, preview)
-
-    def _picture(self, seed: int, latents: torch.Tensor, spoken: Spoken) -> DrawnPicture:
-        pixels, decoded_in = decode(self._pipeline.vae, latents)
-        made_by = {
-            "scheduler_class": type(self._own_scheduler).__name__,
-            "prompt_tokens": spoken.tokens,
-            "prompt_chunks": spoken.chunks,
-            "ignored": ["negative_prompt"] if self._request.negative_prompt and spoken.negative is None else [],
-            "device": self._place.name,
-            "dtype": str(self._place.dtype).removeprefix("torch."),
-            "decoded_in": decoded_in,
-            "versions": VERSIONS,
-        }
-        if self._request.scheduler is not None:
-            made_by["scheduler_class"] = KINDS[self._request.scheduler].library_class
-        told = describe(self._request, seed, made_by)
-        texts = {"parameters": infotext(told), "minimon": json.dumps(told)}
-        height, width, _ = pixels.shape
-        return DrawnPicture(png.encode(pixels, texts), seed, width, height, told)
 
 
 def refuse_what_cannot_be(request: DrawRequest) -> None:

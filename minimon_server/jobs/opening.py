@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from minimon_server.engines.on_demand import pack
 from minimon_server.jobs.drawing import Drawing
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
@@ -39,7 +40,7 @@ def put_together(journal_path: Path, folder: Path, drawing: Drawing, log: Logger
     Raises `StartupError`.
     """
     path = journal_path if drawing.unavailable is None or journal_path.exists() else None
-    pictures = PictureStore(folder)
+    pictures = PictureStore(folder, pack)
     if drawing.unavailable is None:
         pictures.prepare()
     journal = Journal(path)

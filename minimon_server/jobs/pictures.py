@@ -7,7 +7,7 @@ comes too late writes beside it, never over it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -33,9 +33,13 @@ class Damaged(Exception):
 class PictureStore:
     """The one writer of its folder. Every call may wait for the disk: call it beside the event loop."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` is made by `prepare`, and need not be there where nothing is ever written."""
+    def __init__(self, folder: Path, pack: Callable[[DrawnPicture], bytes]) -> None:
+        """`folder` is made by `prepare`, and need not be there where nothing is ever written.
+
+        `pack` makes a file's bytes of a picture.
+        """
         self._folder = folder
+        self._pack = pack
 
     def prepare(self) -> None:
         """Make the folder if need be; raise `StartupError` when that cannot be."""
@@ -50,13 +54,17 @@ class PictureStore:
         names = names_of(job.id, job.attempt, len(pictures))
         paths = [self._folder / name for name in names]
         try:
-            for path, picture in zip(paths, pictures, strict=True):
-                write_unfinished(path, picture.png)
+            files = [self._put(path, picture) for path, picture in zip(paths, pictures, strict=True)]
             finish(paths)
         except OSError:
             self.remove([name + end for name in names for end in ("", UNFINISHED)])
             raise
-        return tuple(_described(name, picture) for name, picture in zip(names, pictures, strict=True))
+        return tuple(files)
+
+    def _put(self, path: Path, picture: DrawnPicture) -> PictureFile:
+        packed = self._pack(picture)
+        write_unfinished(path, packed)
+        return _described(path.name, picture, packed)
 
     def read(self, picture: PictureFile) -> bytes:
         """Return the bytes that were written; raise `Damaged` when they cannot be had."""
@@ -89,11 +97,11 @@ def names_of(job_id: str, attempt: int, count: int) -> list[str]:
     return [f"{job_id}.{attempt}.{number}.png" for number in range(1, count + 1)]
 
 
-def _described(name: str, picture: DrawnPicture) -> PictureFile:
+def _described(name: str, picture: DrawnPicture, packed: bytes) -> PictureFile:
     kept: dict[str, Any] = {
         key: value
         for key, value in picture.metadata.items()
         if not (isinstance(value, str) and len(value) > LONGEST_TEXT)
     }
-    digest = sha256(picture.png).hexdigest()
-    return PictureFile(name, digest, len(picture.png), picture.seed, picture.width, picture.height, kept)
+    digest = sha256(packed).hexdigest()
+    return PictureFile(name, digest, len(packed), picture.seed, picture.width, picture.height, kept)

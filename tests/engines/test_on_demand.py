@@ -80,7 +80,7 @@ def test_a_library_that_breaks_on_import_is_said(log: Logger, request_for: Askin
 def test_a_real_picture_comes_through_it(models: Path, log: Logger, request_for: Asking) -> None:
     engine = make_engine(ModelFolders(models, log), "cpu", log)
     heard = Heard()
-    assert engine.draw(request_for(), heard).pictures[0].png
+    assert engine.draw(request_for(), heard).pictures[0].pixels
     assert heard[0] == Progress("loading", 0, 1)
     assert engine.loaded == "small"
     engine.close()

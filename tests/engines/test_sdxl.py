@@ -18,6 +18,7 @@ from PIL import Image
 
 from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault, Progress, Stopped
 from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.picture_files import pack
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
 from tests.engines.listening import Heard
@@ -43,7 +44,7 @@ def pixels(png: bytes) -> Any:
 
 def one(engine: SdxlEngine, request: DrawRequest) -> bytes:
     (picture,) = engine.draw(request, go_on).pictures
-    return picture.png
+    return pack(picture)
 
 
 @pytest.mark.parametrize("negative", ["", "blurry"])
@@ -71,8 +72,8 @@ def test_a_seed_is_a_picture_wherever_and_whenever(
     alone = one(engine, request_for())
     beside = engine.draw(request_for(seeds=(3, 7, 2**53 - 1)), go_on).pictures
     assert [picture.seed for picture in beside] == [3, 7, 2**53 - 1]
-    assert beside[1].png == alone
-    assert len({picture.png for picture in beside}) == 3
+    assert pack(beside[1]) == alone
+    assert len({picture.pixels for picture in beside}) == 3
     one(engine, request_for(prompt="another", scheduler="euler_a", width=96, steps=5))
     assert one(engine, request_for()) == alone
     fresh = SdxlEngine(ModelFolders(models, quiet), "auto", quiet)
@@ -140,7 +141,7 @@ def test_one_model_goes_before_the_other_comes(engine: SdxlEngine, request_for: 
     (other,) = engine.draw(request_for(model="other"), report).pictures
     assert there[0] is False
     assert not any(there)
-    assert other.png != small
+    assert pack(other) != small
     assert engine.loaded == "other"
     assert one(engine, request_for()) == small
 
@@ -148,7 +149,7 @@ def test_one_model_goes_before_the_other_comes(engine: SdxlEngine, request_for: 
 def test_what_made_a_picture_stands_inside_it(engine: SdxlEngine, request_for: Asking) -> None:
     request = request_for(prompt="un chat, très rouge ❤", scheduler="dpmpp_2m_karras", clip_skip=2, guidance_scale=6.5)
     (picture,) = engine.draw(request, go_on).pictures
-    opened = Image.open(io.BytesIO(picture.png))
+    opened = Image.open(io.BytesIO(pack(picture)))
     told = json.loads(opened.info["minimon"])
     assert told == picture.metadata
     assert (told["prompt"], told["seed"], told["scheduler"]) == (request.prompt, 7, "dpmpp_2m_karras")
@@ -184,7 +185,7 @@ def test_half_precision_files_are_drawn_too(models: Path, tmp_path: Path, reques
     engine = SdxlEngine(ModelFolders(tmp_path, quiet), "cpu", quiet)
     (picture,) = engine.draw(request_for(), go_on).pictures
     assert picture.metadata["dtype"] == "float32"
-    assert pixels(picture.png).std() > 1
+    assert pixels(pack(picture)).std() > 1
 
 
 def test_a_model_that_is_replaced_on_disk_is_loaded_anew(

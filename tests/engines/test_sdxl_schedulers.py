@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.model_folders import ModelFolders
@@ -58,7 +56,7 @@ def pipeline(models: Path) -> Any:
 
 def drawn(engine: SdxlEngine, request: DrawRequest) -> Any:
     (picture,) = engine.draw(request, lambda _: True).pictures
-    return np.asarray(Image.open(io.BytesIO(picture.png)))
+    return np.frombuffer(picture.pixels, np.uint8).reshape(picture.height, picture.width, 3)
 
 
 def test_every_name_is_in_the_table() -> None:

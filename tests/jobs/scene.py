@@ -21,11 +21,13 @@ from minimon_server.engines.messages import (
     Report,
     Stopped,
 )
+from minimon_server.engines.picture_metadata import describe
 from minimon_server.jobs.job import Draft, Job, PictureFile, Priority
 from minimon_server.logs import Lines, Logger, LogSink
 from tests.support import small_png
 
 PATIENCE = 20.0
+MADE_BY = {"scheduler_class": "None", "versions": {"minimon": "0"}}
 REQUEST = DrawRequest(
     model="tiny",
     prompt="a dragon",
@@ -135,7 +137,7 @@ class Sketcher:
         self.drawn.append(request)
         return Drawn(
             tuple(
-                DrawnPicture(small_png(seed % 256), seed, 4, 4, {"model": request.model, "seed": seed})
+                DrawnPicture(bytes([seed % 256]) * 48, seed, 4, 4, describe(request, seed, MADE_BY))
                 for seed in request.seeds
             )
         )

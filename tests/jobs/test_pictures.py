@@ -21,7 +21,11 @@ JOB = Job(job_id(1), 1, REQUEST, "ann", "player", 0.0, Fence("3"), state=State.P
 
 
 def drawn(shade: int, **metadata: object) -> DrawnPicture:
-    return DrawnPicture(small_png(shade), shade, 4, 4, metadata)
+    return DrawnPicture(bytes([shade]) * 48, shade, 4, 4, metadata)
+
+
+def packed(picture: DrawnPicture) -> bytes:
+    return small_png(picture.pixels[0])
 
 
 def names(folder: Path) -> list[str]:
@@ -29,7 +33,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_picture_is_read_back_by_what_the_record_says(tmp_path: Path) -> None:
-    store = PictureStore(tmp_path / "deep" / "outputs")
+    store = PictureStore(tmp_path / "deep" / "outputs", packed)
     assert store.unnamed([]) == {}
     store.prepare()
     (file,) = store.write(JOB, [drawn(9, model="tiny", prompt="x" * (LONGEST_TEXT + 1))])
@@ -41,14 +45,14 @@ def test_a_picture_is_read_back_by_what_the_record_says(tmp_path: Path) -> None:
 
 
 def test_a_later_attempt_writes_beside_an_earlier_one(tmp_path: Path) -> None:
-    store = PictureStore(tmp_path)
+    store = PictureStore(tmp_path, packed)
     (early,) = store.write(replace(JOB, attempt=1), [drawn(1)])
     (late,) = store.write(JOB, [drawn(2)])
     assert store.read(early) != store.read(late)
 
 
 def test_what_is_damaged_or_missing_is_never_served(tmp_path: Path) -> None:
-    store = PictureStore(tmp_path)
+    store = PictureStore(tmp_path, packed)
     (file,) = store.write(JOB, [drawn(1)])
     (tmp_path / file.name).write_bytes(small_png(2))
     with pytest.raises(Damaged):
@@ -59,7 +63,7 @@ def test_what_is_damaged_or_missing_is_never_served(tmp_path: Path) -> None:
 
 
 def test_when_one_of_several_cannot_be_written_none_is_left(tmp_path: Path) -> None:
-    store = PictureStore(tmp_path)
+    store = PictureStore(tmp_path, packed)
     (tmp_path / f"{JOB.id}.2.2.png.part").mkdir()
     with pytest.raises(OSError, match="directory"):
         store.write(JOB, [drawn(1), drawn(2), drawn(3)])
@@ -67,7 +71,7 @@ def test_when_one_of_several_cannot_be_written_none_is_left(tmp_path: Path) -> N
 
 
 def test_orphans_are_what_we_wrote_for_jobs_of_this_journal_and_no_record_names(tmp_path: Path) -> None:
-    store = PictureStore(tmp_path)
+    store = PictureStore(tmp_path, packed)
     files = store.write(JOB, [drawn(1), drawn(2)])
     done, past = replace(JOB, state=State.SUCCESS, pictures=files), replace(JOB, id=job_id(2), number=2)
     orphans = [f"{JOB.id}.1.png", f"{past.id}.1.2.png.part"]
@@ -87,4 +91,4 @@ def test_orphans_are_what_we_wrote_for_jobs_of_this_journal_and_no_record_names(
 def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match="MINIMON_OUTPUT_DIR"):
-        PictureStore(tmp_path / "file").prepare()
+        PictureStore(tmp_path / "file", packed).prepare()

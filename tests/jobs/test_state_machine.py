@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from minimon_server.engines.files import png_size
+from minimon_server.engines.on_demand import pack
 from minimon_server.errors import Conflict
 from minimon_server.jobs.errors import JobsUnavailable
 from minimon_server.jobs.job import FOLLOWERS, Job, State
@@ -65,7 +66,7 @@ class JobsUnderWay(RuleBasedStateMachine):
     def begin(self, folder: Path) -> World:
         folder.mkdir(exist_ok=True)
         store = sqlite_store(folder, self.clock, lease=LEASE)
-        pictures = PictureStore(folder / "outputs")
+        pictures = PictureStore(folder / "outputs", pack)
         sweep_orphans(store._journal, store.known.jobs, pictures, quiet())
         faulty, engine = FaultyStore(store), Sketcher()
         context = studio(folder, faulty, self.clock, engine)
@@ -185,7 +186,7 @@ class JobsUnderWay(RuleBasedStateMachine):
                 assert len(job.pictures) == len(job.request.seeds)
                 assert {path.name for path in folder.glob(f"{job.id}*")} == {one.name for one in job.pictures}
                 for picture in job.pictures:
-                    assert png_size(PictureStore(folder).read(picture)) == (4, 4)
+                    assert png_size(PictureStore(folder, pack).read(picture)) == (4, 4)
             elif job.has_ended:
                 assert not job.pictures
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimon_server.engines.messages import DrawRequest
+from minimon_server.engines.on_demand import pack
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.job import Job
@@ -69,7 +70,7 @@ async def studio(
 ) -> AsyncIterator[Studio]:
     """Start worker and service around a store, and end them."""
     drawing = engine or Sketcher()
-    pictures = PictureStore(folder / "outputs")
+    pictures = PictureStore(folder / "outputs", pack)
     pictures.prepare()
     events = Events()
     thread = EngineThread(lambda: drawing)
