@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final, Literal, Protocol
 
 SCHEMA: Final = 1
@@ -51,7 +52,7 @@ class DrawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a request is: `current` of `total` in its phase; `preview` is a small picture file, now and then."""
+    """How far a request is: `current` of `total` in its phase; `preview` is a small picture file, if asked for."""
 
     phase: Phase
     current: int
@@ -96,8 +97,19 @@ class EngineFault(Exception):
         super().__init__(text)
 
 
-# Called on the engine's thread after every step; False: stop within this step.
-Report = Callable[[Progress], bool]
+class Reply(IntEnum):
+    """What an engine is told when it reports: stop within this step, go on, or go on and show previews.
+
+    Previews cost time, so they are made while somebody looks.
+    """
+
+    STOP = 0
+    GO_ON = 1
+    SHOW = 2
+
+
+# Called on the engine's thread after every step. False and True are STOP and GO_ON.
+Report = Callable[[Progress], Reply | bool]
 
 
 class Engine(Protocol):
@@ -112,7 +124,7 @@ class Engine(Protocol):
 
         Report `loading` while it loads; `drawing` with `current=0` when all is loaded, before the first denoising step,
         then after every step, `total` being the steps of all pictures; `decoding` at the end. Raises `Stopped` after
-        `report` answered False, `EngineFault` when this request cannot be drawn.
+        `report` answered STOP, `EngineFault` when this request cannot be drawn.
         """
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from minimon_server.engines.messages import (
     EngineFault,
     Phase,
     Progress,
+    Reply,
     Report,
     Stopped,
 )
@@ -37,10 +38,13 @@ class Teller:
 
     def __init__(self, report: Report) -> None:
         self._report = report
+        self.is_watched = False
 
     def tell(self, phase: Phase, current: int, total: int, preview: bytes | None = None) -> None:
-        if not self._report(Progress(phase, current, total, preview)):
+        reply = self._report(Progress(phase, current, total, preview))
+        if not reply:
             raise Stopped
+        self.is_watched = reply == Reply.SHOW
 
 
 class Drawing:
@@ -125,7 +129,7 @@ class Drawing:
         if not bool(torch.isfinite(latents).all()):
             raise EngineFault(f"The model computed something that is not a number at step {step}; nothing was kept.")
         last = evaluation == evaluations
-        wanted = evaluation % PREVIEW_EVERY == 0 or last
+        wanted = self._teller.is_watched and (evaluation % PREVIEW_EVERY == 0 or last)
         preview = self._previews.picture(latents) if wanted else None
         self._teller.tell("drawing", self._done + step, self._total, preview)
 

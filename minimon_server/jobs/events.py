@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -45,7 +45,9 @@ class Events:
 
     def __init__(self) -> None:
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
-        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._waiters: dict[str, set[asyncio.Event]] = {}  # for the end
+        self._followers: dict[str, set[asyncio.Event]] = {}  # for every event
+        self._sources: dict[str, Callable[[], None]] = {}
         self._numbers = itertools.count(1)
 
     def tell(self, job_id: str, kind: Kind, data: Mapping[str, Any], preview: bytes | None = None) -> Event:
@@ -60,8 +62,16 @@ class Events:
         if len(channel.events) == MOST_EVENTS:
             channel.dropped = channel.events[0].number
         channel.events.append(event)
-        self.wake(job_id)
+        _set_all(self._followers.get(job_id))
         return event
+
+    def hear_from(self, job_id: str, take: Callable[[], None]) -> None:
+        """Call `take` whenever somebody looks at a job: what was reported and nobody asked for is told then."""
+        self._sources[job_id] = take
+
+    def is_followed(self, job_id: str) -> bool:
+        """Return whether somebody wants every event of a job at once. May be asked on any thread."""
+        return job_id in self._followers
 
     def progress(self, job_id: str, progress: Progress) -> None:
         """Follow the engine."""
@@ -83,21 +93,26 @@ class Events:
 
     def forget_progress(self, job_id: str) -> None:
         """Forget how far a job was: it ended, or waits again."""
+        self._take(job_id)
+        self._sources.pop(job_id, None)
         if channel := self._channels.get(job_id):
             channel.progress = channel.steps = None
 
     def latest(self, job_id: str) -> tuple[Progress | None, Progress | None]:
         """Return how far a running job is, and how far its steps are, if its engine has said so."""
+        self._take(job_id)
         channel = self._channels.get(job_id)
         return (channel.progress, channel.steps) if channel else (None, None)
 
     def after(self, job_id: str, number: int) -> list[Event]:
         """Return the events after that number which are still here."""
+        self._take(job_id)
         channel = self._channels.get(job_id)
         return [event for event in channel.events if event.number > number] if channel else []
 
     def has_all_after(self, job_id: str, number: int) -> bool:
         """Return whether nothing between that event and now was dropped."""
+        self._take(job_id)
         channel = self._channels.get(job_id)
         return channel is not None and channel.dropped <= number
 
@@ -106,18 +121,26 @@ class Events:
         return next((event for event in self.after(job_id, 0) if event.kind == "end"), None)
 
     def wake(self, job_id: str) -> None:
-        """Let everyone look who waits for this job."""
-        for waiter in self._waiters.get(job_id, ()):
-            waiter.set()
+        """Let everyone look who waits for this job, or follows it."""
+        _set_all(self._waiters.get(job_id))
+        _set_all(self._followers.get(job_id))
 
     def wake_all(self) -> None:
         """Let everyone look."""
-        for job_id in self._waiters:
-            self.wake(job_id)
+        for woken in (*self._waiters.values(), *self._followers.values()):
+            _set_all(woken)
 
     def watch(self, job_id: str) -> Watch:
-        """Return a context in which `changed` waits for the next event of a job: enter it, look, then wait."""
+        """Return a context in which `changed` waits until a job may have ended: enter it, look, then wait."""
         return Watch(self._waiters, job_id)
+
+    def follow(self, job_id: str) -> Watch:
+        """Return a context in which `changed` waits for the next event of a job: enter it, look, then wait."""
+        return Watch(self._followers, job_id)
+
+    def _take(self, job_id: str) -> None:
+        if take := self._sources.get(job_id):
+            take()
 
     def _channel(self, job_id: str) -> _Channel:
         channel = self._channels.get(job_id)
@@ -127,6 +150,11 @@ class Events:
                 self._channels.popitem(last=False)
         self._channels.move_to_end(job_id)
         return channel
+
+
+def _set_all(waiters: set[asyncio.Event] | None) -> None:
+    for waiter in waiters or ():
+        waiter.set()
 
 
 class Watch:

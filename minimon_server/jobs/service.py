@@ -221,7 +221,7 @@ class Jobs:
         None is yielded now and then while nothing happens: whoever listens may want to show that it is still there.
         """
         last = after if after is not None and self.events.has_all_after(job_id, after) else 0
-        with self.events.watch(job_id) as watch:
+        with self.events.follow(job_id) as watch:
             while not self.is_ending:
                 job = await self.get(job_id)
                 if (position := self.store.position(job)) is not None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from typing import Literal
+from typing import Final, Literal
 
-from minimon_server.engines.messages import Phase, Progress
+from minimon_server.engines.messages import Phase, Progress, Reply
 from minimon_server.jobs.engine_thread import post
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.job import Job, State
@@ -18,6 +20,9 @@ from minimon_server.jobs.store import Fenced, JobStore, Unavailable, Unknown, Ve
 # revoked: somebody cancelled it; fenced: it is not ours any longer; released: we give it back.
 Why = Literal["revoked", "fenced", "released"]
 
+# How often the event loop hears of a job that nobody follows: each time costs the engine a fraction of a step.
+TELL_SECONDS: Final = 0.25
+
 
 class _GivenUp(Exception):
     """The engine was told to stop while the store was silent."""
@@ -26,7 +31,14 @@ class _GivenUp(Exception):
 class Turn:
     """Made on the event loop; `report` alone is called on the engine's thread."""
 
-    def __init__(self, job: Job, store: JobStore, events: Events, pause: Pause) -> None:
+    def __init__(
+        self,
+        job: Job,
+        store: JobStore,
+        events: Events,
+        pause: Pause,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.job = job
         self.why: Why | None = None
         self._store = store
@@ -34,11 +46,14 @@ class Turn:
         self._pause = pause
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
+        self._monotonic = monotonic
         self._reports: deque[Progress] = deque()
+        self._told: tuple[Phase | None, float] = (None, 0.0)  # of the engine's thread alone
         self._phase: Phase = "loading"
         self._moved = asyncio.Event()
         # A heartbeat with the fence of before would be taken for somebody else's.
         self._writing = asyncio.Lock()
+        events.hear_from(job.id, self._follow)
 
     def stop(self, why: Why) -> None:
         """Let the engine stop within its step; the first reason counts."""
@@ -46,16 +61,19 @@ class Turn:
             self.why = why
         self._stop.set()
 
-    def report(self, progress: Progress) -> bool:
+    def report(self, progress: Progress) -> Reply:
         """Hear from the engine, on its thread, and say whether to go on.
 
         The first denoising step waits until its attempt is counted on the disk: a request that kills the process in
         the middle of it must not be able to do so for ever.
         """
         if self._stop.is_set() or (progress.phase == "drawing" and not self.job.begun and not self._wait_for_begin()):
-            return False
+            return Reply.STOP
+        followed = self._events.is_followed(self.job.id)
         self._reports.append(progress)
-        return post(self._loop, self._follow) and not self._stop.is_set()
+        if not self._tell(progress.phase, followed) or self._stop.is_set():
+            return Reply.STOP
+        return Reply.SHOW if followed else Reply.GO_ON
 
     async def begin(self) -> bool:
         """Count the attempt; return False when the job is not ours any longer, or the engine was told to stop."""
@@ -96,6 +114,14 @@ class Turn:
         if self._stop.is_set():
             raise _GivenUp
         await self._pause(tries)
+
+    def _tell(self, phase: Phase, followed: bool) -> bool:
+        """Let the event loop hear of the reports, if it is time to; return False when it has ended."""
+        now = self._monotonic()
+        if not followed and phase == self._told[0] and now - self._told[1] < TELL_SECONDS:
+            return not self._loop.is_closed()
+        self._told = phase, now
+        return post(self._loop, self._follow)
 
     def _wait_for_begin(self) -> bool:
         beginning = self.begin()

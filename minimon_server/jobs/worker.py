@@ -1,4 +1,7 @@
-"""The worker: claims one job after the other, lets the engine draw it, stores what came of it. Orders nothing."""
+"""The worker: claims one job after the other, lets the engine draw it, stores what came of it. Orders nothing.
+
+While the pictures of one job are packed and stored, the engine draws the next.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,20 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from minimon_server.engines.messages import Drawn, DrawnPicture, EngineFault, Stopped
+from minimon_server.engines.messages import Drawn, EngineFault, Stopped
+from minimon_server.jobs.ending import UNEXPECTED, Ending
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
-from minimon_server.jobs.job import Job, PictureFile, State
+from minimon_server.jobs.job import Job, State
 from minimon_server.jobs.pace import Pace
 from minimon_server.jobs.pictures import PictureStore
-from minimon_server.jobs.settling import Pause, backing_off, read_back, settled
+from minimon_server.jobs.settling import Pause, backing_off, read_back
 from minimon_server.jobs.store import Fenced, JobStore, Unavailable, Unknown
 from minimon_server.jobs.turn import Turn
 from minimon_server.logs import Logger
 
 LOOK_SECONDS: Final = 1.0
-STORING_TRIES: Final = 4
 STOP_SECONDS: Final = 2.0
-
-UNEXPECTED: Final = "the engine met an unexpected error; the server's log tells the cause"
-NOT_STORED: Final = "the pictures could not be stored; the server's log tells the cause"
 
 
 class Worker:
@@ -44,15 +44,16 @@ class Worker:
     ) -> None:
         self.pace = pace or Pace()
         self._store = store
-        self._pictures = pictures
         self._events = events
         self._engine = engine
         self._log = log
+        self._ending = Ending(store, pictures, events, self.pace, log, pause)
         self._name = name
         self._pause = pause
         self._monotonic = monotonic
         self._draining = asyncio.Event()
         self._turn: Turn | None = None
+        self._storing: tuple[Turn, asyncio.Task[None]] | None = None
         self.stop_seconds = STOP_SECONDS
 
     @property
@@ -99,7 +100,10 @@ class Worker:
                     await self._work(job)
                 else:
                     await self._idle(drained)
+            await self._all_stored()
         finally:
+            if self._storing is not None:
+                await _cancelled(self._storing[1])
             await _cancelled(drained)
 
     async def end(self, task: asyncio.Task[None], seconds: float) -> None:
@@ -108,13 +112,16 @@ class Worker:
         await asyncio.wait({task}, timeout=seconds)
         if (turn := self._turn) is not None:
             turn.stop("released")
+        if turn is not None or self._storing is not None:
             await asyncio.wait({task}, timeout=self.stop_seconds)
         if not task.done():
-            # The engine does not stop, or nothing runs. What it may still bring comes too late for its fence.
+            # The engine or the store does not answer, or nothing runs. What they still bring is too late for its fence.
+            held = [turn, self._storing[0] if self._storing else None]
             task.cancel()
             await asyncio.wait({task})
-            if turn is not None:
-                await self._give_back(turn.job)
+            for one in held:
+                if one is not None:
+                    await self._ending.give_back(one.job)
         self._engine.end()
 
     async def _idle(self, drained: asyncio.Task[bool]) -> None:
@@ -142,112 +149,54 @@ class Worker:
         return None
 
     async def _work(self, job: Job) -> None:
+        """Let the engine draw a job, and leave its pictures to be stored while the next is drawn."""
         turn = self._turn = Turn(job, self._store, self._events, self._pause)
         if self._draining.is_set():
             turn.stop("released")
         beating = asyncio.create_task(turn.beat())
         began = self._monotonic()
         try:
-            ended = await self._ended_job(turn)
+            drawn, ended = await self._drawn(turn)
         except Fenced:
-            ended = None
+            drawn = ended = None
         finally:
             await _cancelled(beating)
             self._turn = None
         seconds = self._monotonic() - began
-        self._events.forget_progress(job.id)
-        if ended is None:
-            self._log.info("a job was no longer ours when it ended", job=job.id, why=turn.why)
+        await self._all_stored()  # of the job before: never more than two jobs' pictures are in memory
+        if drawn is None:
+            self._ending.tell(turn, ended, seconds)
         else:
-            if ended.state is State.SUCCESS:
-                self.pace.add(job.request, seconds)
-            self._log.info("job", job=job.id, state=ended.state.value, attempt=ended.attempt, seconds=round(seconds, 3))
-        self._events.wake(job.id)
+            self._storing = turn, asyncio.create_task(self._ending.store(turn, drawn, seconds))
 
-    async def _ended_job(self, turn: Turn) -> Job | None:
-        """Let the engine draw, and write how that ended; None when somebody else has ended the job."""
+    async def _all_stored(self) -> None:
+        """Return when the pictures of the job before the present one are stored."""
+        if self._storing is not None:
+            await self._storing[1]
+            self._storing = None
+
+    async def _drawn(self, turn: Turn) -> tuple[Drawn | None, Job | None]:
+        """Let the engine draw; return what it drew, or how the job ended without: None when somebody else ended it."""
         try:
-            drawn = await self._engine.draw(turn.job.request, turn.report)
+            return await self._engine.draw(turn.job.request, turn.report), None
         except Stopped:
-            return await self._stopped(turn)
+            return None, await self._ending.stopped(turn)
         except EngineFault as fault:
             self._log.warning("the engine could not draw", job=turn.job.id, exception=fault)
-            return await self._fail(turn.job, fault.text, retry=fault.retry)
+            return None, await self._ending.fail(turn.job, fault.text, retry=fault.retry)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self._log.error("the engine broke", job=turn.job.id, exception=error)
-        else:
-            return await self._complete(turn, drawn)
         # Outside the handler: a traceback would keep alive what the engine must give back.
         await self._discard_engine()
-        return await self._fail(turn.job, UNEXPECTED, retry=False)
+        return None, await self._ending.fail(turn.job, UNEXPECTED, retry=False)
 
     async def _discard_engine(self) -> None:
         try:
             await self._engine.discard()
         except Exception as error:
             self._log.error("the broken engine cannot be closed", exception=error)
-
-    async def _stopped(self, turn: Turn) -> Job | None:
-        if turn.why in ("revoked", "fenced"):
-            return None
-        return await self._release(turn.job)
-
-    async def _complete(self, turn: Turn, drawn: Drawn) -> Job | None:
-        if not await turn.begin():  # an engine that reported nothing has still made an attempt
-            return await self._stopped(turn)
-        files = await self._stored(turn.job, drawn.pictures)
-        if files is None:
-            return await self._fail(turn.job, NOT_STORED, retry=True)
-        wanted = frozenset({State.SUCCESS})
-        try:
-            return await settled(
-                self._store,
-                turn.job,
-                lambda fence: self._store.complete(turn.job.id, fence, files),
-                wanted,
-                self._pause,
-            )
-        except Fenced:
-            # The pictures are of an attempt that nobody will ever name.
-            await asyncio.to_thread(self._pictures.remove, [file.name for file in files])
-            raise
-
-    async def _stored(self, job: Job, pictures: tuple[DrawnPicture, ...]) -> tuple[PictureFile, ...] | None:
-        for tries in range(STORING_TRIES):
-            if tries:
-                await self._pause(tries)
-            try:
-                return await asyncio.to_thread(self._pictures.write, job, pictures)
-            except OSError as error:
-                self._log.error("the pictures of a job cannot be stored", job=job.id, exception=error)
-        return None
-
-    async def _fail(self, job: Job, error: str, *, retry: bool) -> Job:
-        return await settled(
-            self._store,
-            job,
-            lambda fence: self._store.fail(job.id, fence, error, retry=retry),
-            frozenset({State.FAILURE, State.PENDING}),
-            self._pause,
-        )
-
-    async def _release(self, job: Job) -> Job:
-        return await settled(
-            self._store,
-            job,
-            lambda fence: self._store.release(job.id, fence),
-            frozenset({State.PENDING}),
-            self._pause,
-        )
-
-    async def _give_back(self, job: Job) -> None:
-        """Release a job whose engine does not stop, if the store can be asked; if not, the next start does it."""
-        try:
-            await self._store.release(job.id, job.fence)
-        except (Fenced, Unavailable, Unknown) as error:
-            self._log.warning("a job could not be given back", job=job.id, reason=type(error).__name__)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

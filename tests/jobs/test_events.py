@@ -50,14 +50,38 @@ def test_only_the_newest_preview_is_kept_and_none_that_is_large() -> None:
 def test_nothing_is_missed_between_a_look_and_a_wait() -> None:
     async def scene() -> None:
         events = Events()
-        with events.watch("a") as one, events.watch("a") as other:
+        with events.follow("a") as one, events.follow("a") as other, events.watch("a") as waiter:
             events.tell("a", "step", {})
             await one.changed(1000)
             await other.changed(1000)
+            assert not waiter._woken.is_set()  # a step is no end
+            events.wake("a")
+            await waiter.changed(1000)
             events.wake_all()
-            await one.changed(1000)
-            await other.changed(1000)
+            for each in (one, other, waiter):
+                await each.changed(1000)
             await other.changed(0)
-        assert events._waiters == {}
+            assert events.is_followed("a")
+        assert not events.is_followed("a")
+        assert events._waiters == events._followers == {}
 
     asyncio.run(scene())
+
+
+def test_what_nobody_asked_for_is_told_when_somebody_looks() -> None:
+    events = Events()
+    reported: list[Progress] = []
+
+    def take() -> None:
+        while reported:
+            events.progress("a", reported.pop(0))
+
+    events.hear_from("a", take)
+    reported += [Progress("drawing", 0, 3), Progress("drawing", 1, 3)]
+    assert events.latest("a")[1] == Progress("drawing", 1, 3)
+    reported.append(Progress("drawing", 2, 3))
+    assert [event.data["current"] for event in events.after("a", 0)] == [0, 1, 2]
+    reported.append(Progress("drawing", 3, 3))
+    events.forget_progress("a")
+    reported.append(Progress("decoding", 0, 1))  # too late: the job has ended
+    assert [event.data["current"] for event in events.after("a", 0)] == [0, 1, 2, 3]

@@ -31,6 +31,7 @@ class Studio:
     store: JobStore
     engine: Sketcher
     worker: Worker
+    pictures: PictureStore
     clock: VirtualClock
     folder: Path
 
@@ -78,7 +79,7 @@ async def studio(
     jobs = Jobs(store, pictures, events, worker, quiet())
     jobs.start()
     try:
-        yield Studio(jobs, store, drawing, worker, clock, folder)
+        yield Studio(jobs, store, drawing, worker, pictures, clock, folder)
     finally:
         ending = asyncio.create_task(jobs.end(0))
         await until(lambda: not worker.is_drawing)
