@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.model_folders import BrokenModel, ModelFolders
-from minimon_server.engines.sdxl_loading import Place, choose_place, load
+from minimon_server.engines.sdxl_loading import Place, choose_place, know_signatures, load
 from minimon_server.logs import Logger
+from tests.small_pipeline import plainly_loaded
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,15 @@ def test_a_scheduler_that_nobody_knows_is_said(models: Path, tmp_path: Path, log
                 Place(torch.device("cpu"), torch.float32, ""),
                 lambda *_: None,
             )
+
+
+def test_attention_finds_its_processors_parameters_at_once_and_they_are_the_right_ones(models: Path) -> None:
+    unet = plainly_loaded(models / "small").unet
+    attentions = [module for module in unet.modules() if isinstance(module, Attention)]
+    before = [inspect.signature(attention.processor.__call__) for attention in attentions]
+    plain = attentions[0](torch.ones(1, 4, attentions[0].query_dim))
+    know_signatures(unet)
+    assert attentions
+    for attention, signature in zip(attentions, before, strict=True):
+        assert inspect.signature(attention.processor.__call__).parameters == signature.parameters
+    assert torch.equal(attentions[0](torch.ones(1, 4, attentions[0].query_dim)), plain)
