@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,21 +65,11 @@ def request_for(asked: Asked, drawing: Drawing, draw_seed: Callable[[], int]) ->
     models = {model.id: model for model in drawing.models()}
     if not models:
         raise ModelNotAvailable
-    mistakes = []
-    name = asked.model or (USUAL_MODEL if USUAL_MODEL in models else next(iter(models)))
-    model = models.get(name)
-    if model is None:
-        mistakes.append(FieldMistake("model", _none_such(models)))
-    else:
-        mistakes += _unknown_loras(asked, model)
-    if asked.scheduler is not None and asked.scheduler not in drawing.schedulers:
-        mistakes.append(FieldMistake("scheduler", _none_such(drawing.schedulers)))
-    width = asked.width or (model.width if model else 0)
-    height = asked.height or (model.height if model else 0)
-    if width * height > MOST_PIXELS:
-        mistakes.append(FieldMistake("width", _TOO_LARGE))
-    if mistakes or model is None:
+    mistakes = mistakes_in(asked, models, drawing.schedulers)
+    if mistakes:
         raise InvalidRequest(fields=mistakes)
+    model = models[_name(asked, models)]
+    width, height = asked.width or model.width, asked.height or model.height
     first = draw_seed() if asked.seed is None else asked.seed
     return DrawRequest(
         model=model.id,
@@ -96,6 +86,39 @@ def request_for(asked: Asked, drawing: Drawing, draw_seed: Callable[[], int]) ->
     )
 
 
+def mistakes_in(
+    asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str], wrong: Collection[str] = ()
+) -> list[FieldMistake]:
+    """Return what a request names that there is none of among `models`, which are some, and how it is too large.
+
+    `wrong` are fields that were found wrong in themselves: nothing is said of them, nor of what depends on them.
+    """
+    mistakes = []
+    name = _name(asked, models)
+    model = None if "model" in wrong else models.get(name)
+    if model is not None:
+        mistakes += [one for one in _unknown_loras(asked, model) if not _tells(one.field, wrong)]
+    elif "model" not in wrong:
+        mistakes.append(FieldMistake("model", _none_such(models)))
+    if "scheduler" not in wrong and asked.scheduler is not None and asked.scheduler not in schedulers:
+        mistakes.append(FieldMistake("scheduler", _none_such(schedulers)))
+    width = asked.width or (model.width if model else 0)
+    height = asked.height or (model.height if model else 0)
+    if not {"width", "height"} & set(wrong) and width * height > MOST_PIXELS:
+        mistakes.append(FieldMistake("width", _TOO_LARGE))
+    return mistakes
+
+
+def _name(asked: Asked, models: Mapping[str, ModelInfo]) -> str:
+    return asked.model or (USUAL_MODEL if USUAL_MODEL in models else next(iter(models)))
+
+
+def _tells(field: str, wrong: Collection[str]) -> bool:
+    """Return whether a field, or what it is part of, was told as wrong."""
+    parts = field.split(".")
+    return any(".".join(parts[: number + 1]) in wrong for number in range(len(parts)))
+
+
 def _unknown_loras(asked: Asked, model: ModelInfo) -> list[FieldMistake]:
     return [
         FieldMistake(f"loras.{number}.name", _none_such(model.supported_loras))
@@ -104,6 +127,6 @@ def _unknown_loras(asked: Asked, model: ModelInfo) -> list[FieldMistake]:
     ]
 
 
-def _none_such(there: Sequence[str] | dict[str, ModelInfo]) -> Text:
+def _none_such(there: Iterable[str]) -> Text:
     names = ", ".join(there)
     return Text(f"n'existe pas ici ; il y a : {names or 'rien'}", f"is not here; there are: {names or 'none'}")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from minimon_server.errors import FieldMistake, Text
-from minimon_server.scores.strict_json import BODY, member
+from minimon_server.json_mistakes import BODY
+from minimon_server.scores.strict_json import member
 
 Check = Callable[[object], Text | None]  # why this value may not stand here, or None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from json import JSONDecodeError, JSONDecoder
 from typing import Final
 
 from minimon_server.errors import FieldMistake, InvalidRequest, PayloadTooLarge, Text
+from minimon_server.json_mistakes import BODY, REPEATED, Repeated, invalid, read_object
 from minimon_server.scores.exact_numbers import (
     Refused,
     read_canonical_integer,
@@ -20,10 +20,7 @@ from minimon_server.scores.plain_text import shown, wrong_in
 
 MOST_BODY_BYTES: Final = 16 * 1024
 MOST_DEPTH: Final = 8
-# A body may hold thousands of mistakes; an answer of thousands helps nobody but who wants large answers.
-MOST_MISTAKES: Final = 20
 MOST_NAME_CHARACTERS: Final = 64
-BODY: Final = "body"
 
 _BLANKS: Final = " \t\n\r"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -33,30 +30,11 @@ _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _EMPTY: Final = Text("est vide", "is empty")
 _HAS_BOM: Final = Text("commence par une marque d'ordre (BOM) ; retirez-la", "begins with a byte order mark; remove it")
 _TOO_DEEP: Final = Text(f"plus de {MOST_DEPTH} niveaux d'imbrication", f"nested more than {MOST_DEPTH} levels deep")
-_REPEATED: Final = Text("donné plusieurs fois", "given more than once")
-_MORE: Final = Text(
-    f"d'autres erreurs suivent ; seules les {MOST_MISTAKES} premières sont nommées",
-    f"more mistakes follow; only the first {MOST_MISTAKES} are named",
-)
-
-
-class _Repeated:
-    """An object in which a name stands twice, as its pairs."""
-
-    __slots__ = ("pairs",)
-
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        self.pairs = pairs
-
-
-def _read_object(pairs: list[tuple[str, object]]) -> dict[str, object] | _Repeated:
-    members = dict(pairs)
-    return members if len(members) == len(pairs) else _Repeated(pairs)
 
 
 def _decoder(integer: Callable[[str], object]) -> JSONDecoder:
     return JSONDecoder(
-        object_pairs_hook=_read_object,
+        object_pairs_hook=read_object,
         parse_constant=read_constant,
         parse_float=read_double,
         parse_int=integer,
@@ -111,10 +89,8 @@ def examine(
 
 def refuse(mistakes: Sequence[FieldMistake]) -> None:
     """Raise `InvalidRequest` with these mistakes, if there are any."""
-    if len(mistakes) > MOST_MISTAKES:
-        mistakes = [*mistakes[:MOST_MISTAKES], FieldMistake(BODY, _MORE)]
     if mistakes:
-        raise InvalidRequest(fields=mistakes)
+        raise invalid(mistakes)
 
 
 def member(path: str, name: object) -> str:
@@ -181,9 +157,9 @@ def _walk(value: object, path: str, mistakes: list[FieldMistake]) -> object:
         return [_walk(item, member(path, index), mistakes) for index, item in enumerate(value)]
     elif isinstance(value, dict):
         return _walk_pairs(list(value.items()), path, mistakes)
-    elif isinstance(value, _Repeated):
-        for name, times in Counter(name for name, _ in value.pairs).items():
-            _note(_REPEATED if times > 1 else None, member(path, name), mistakes)
+    elif isinstance(value, Repeated):
+        for name in value.names():
+            _note(REPEATED, member(path, name), mistakes)
         return _walk_pairs(value.pairs, path, mistakes)
     return value
 

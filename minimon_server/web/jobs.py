@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -23,10 +23,11 @@ from minimon_server.errors import (
     Text,
     UnsupportedMediaType,
 )
-from minimon_server.jobs.drawing import Asked, Drawing, request_for
+from minimon_server.jobs.drawing import Asked, Drawing, mistakes_in, request_for
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable
 from minimon_server.jobs.job import Priority, State
 from minimon_server.jobs.service import NO_SUCH_JOB, Jobs, Wish
+from minimon_server.json_mistakes import invalid
 from minimon_server.web import job_answers
 from minimon_server.web.bodies import read_json_body
 from minimon_server.web.guide import Answer, Guide
@@ -42,7 +43,7 @@ from minimon_server.web.job_schemas import (
 )
 from minimon_server.web.limits import address_key
 from minimon_server.web.observe import note
-from minimon_server.web.validation import check_json, read_query
+from minimon_server.web.validation import Examined, examine_json, read_query
 
 JSON: Final = "application/json"
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -127,7 +128,9 @@ class JobDesk:
         """Accept a job."""
         read_query(request.scope, NoQuery)
         key = idempotency_key(request)
-        body = check_json(await read_json_body(request.scope, request.receive, LARGEST_BODY), DrawBody)
+        examined = examine_json(await read_json_body(request.scope, request.receive, LARGEST_BODY), DrawBody)
+        if (body := examined.read) is None:
+            raise invalid([*examined.mistakes, *self._more_mistakes(examined)])
         if self._drawing.unavailable:
             raise EngineUnavailable(self._drawing.unavailable)
         said = body.model_dump()
@@ -140,6 +143,14 @@ class JobDesk:
         note(request.scope, job=job.id)
         headers = {"Location": f"/status/{job.id}"}
         return json_answer(job_answers.accepted(job, self._jobs.standing(job)), 202, headers)
+
+    def _more_mistakes(self, examined: Examined[DrawBody]) -> Sequence[FieldMistake]:
+        """Return what a body with mistakes names that there is none of here: who mends them all need not come twice."""
+        models = {model.id: model for model in self._drawing.models()}
+        if not models or not examined.members:
+            return ()
+        wrong = frozenset(mistake.field for mistake in examined.mistakes)
+        return mistakes_in(sketched(examined.members, wrong), models, self._drawing.schedulers, wrong)
 
     async def status(self, request: Request) -> Response:
         """Tell where a job stands."""
@@ -161,6 +172,15 @@ class JobDesk:
         read_query(request.scope, NoQuery)
         job = await self._jobs.cancel(job_id_of(request))
         return json_answer({"job_id": job.id, "state": job.state.value})
+
+
+def sketched(members: Mapping[str, Any], wrong: Collection[str]) -> Asked:
+    """Return what can be made out of a body in which these fields are wrong."""
+    names = ("model", "width", "height", "scheduler")
+    sound: dict[str, Any] = {name: members.get(name) for name in names if name not in wrong}
+    loras = members.get("loras", ()) if "loras" not in wrong else ()
+    held = [one.get("name", "") if isinstance(one, dict) else "" for one in loras]
+    return Asked("", loras=tuple((str(name), 1.0) for name in held), **sound)
 
 
 def job_id_of(request: Request) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field, replace
+from json import JSONDecoder
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -12,13 +14,16 @@ from pydantic_core import ErrorDetails
 from starlette.types import Scope
 
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
+from minimon_server.json_mistakes import BODY, REPEATED, Repeated, read_object
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MOST_PARAMETERS: Final = 32
+LONGEST_FIELD: Final = 64
+MOST_VALUES: Final = 1024  # of a body; the largest that means something holds a few dozen
 
 _UNKNOWN: Final = Text("champ inconnu", "unknown field")
-_REPEATED: Final = Text("donné plusieurs fois", "given more than once")
+_TOO_MANY: Final = Text(f"au plus {MOST_VALUES} valeurs", f"at most {MOST_VALUES} values")
 _UNREADABLE: Final = FieldMistake(
     "query",
     Text(
@@ -26,6 +31,11 @@ _UNREADABLE: Final = FieldMistake(
         "the part after '?' cannot be read: name=value, UTF-8, at most 32 parameters",
     ),
 )
+
+# A text of JSON, to its end or to the end of all: each byte is looked at once.
+_TEXTS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+# Numbers of any length are read at once, as doubles: nobody counts with them here.
+_DECODER: Final = JSONDecoder(object_pairs_hook=read_object, parse_int=float, strict=False)
 
 # pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) in our two languages.
 _MESSAGES: Final[dict[str, Text]] = {
@@ -70,7 +80,7 @@ def read_query(scope: Scope, model: type[Model]) -> Model:
         raise InvalidRequest(fields=[_UNREADABLE]) from error
     values = dict(pairs)
     repeated = sorted({name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1})
-    mistakes = [FieldMistake(name, _REPEATED) for name in repeated]
+    mistakes = [FieldMistake(name, REPEATED) for name in repeated]
     try:
         read = model.model_validate(values)
     except ValidationError as error:
@@ -80,21 +90,71 @@ def read_query(scope: Scope, model: type[Model]) -> Model:
     return read
 
 
-def check_json(body: bytes, model: type[Model]) -> Model:
-    """Return JSON as a `model`; raise `InvalidRequest` naming every wrong member, or `body` when it is no object."""
+@dataclass(frozen=True, slots=True)
+class Examined(Generic[Model]):
+    """A body of JSON: `read`, or its `mistakes`.
+
+    `members` is what it says, unchecked, for who may find more mistakes in it; empty where nothing could be read.
+    """
+
+    read: Model | None
+    mistakes: tuple[FieldMistake, ...] = ()
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+
+def examine_json(body: bytes, model: type[Model]) -> Examined[Model]:
+    """Read JSON as a `model`, or find every wrong member; a name that stands twice in an object is one.
+
+    pydantic takes the last of them, another reader the first: what it means nobody can say.
+    """
+    if _has_too_many_values(body):
+        return Examined(None, (FieldMistake(BODY, _TOO_MANY),))
+    read, mistakes = None, []
     try:
-        return model.model_validate_json(body)
+        read = model.model_validate_json(body)
     except ValidationError as error:
         mistakes = [_mistake(details) for details in error.errors(include_url=False, include_input=False)]
-        raise InvalidRequest(fields=[one if one.field else replace(one, field="body") for one in mistakes]) from error
+        if not all(one.field for one in mistakes):  # no JSON, or no object
+            return Examined(None, tuple(replace(one, field=one.field or BODY) for one in mistakes))
+    members, repeated = _members(body)
+    if repeated:
+        read = None
+    return Examined(read, (*repeated, *mistakes), members)
+
+
+def _members(body: bytes) -> tuple[dict[str, Any], list[FieldMistake]]:
+    """Return what an object that pydantic could read says, and each member that stands twice, of inner ones too."""
+    mistakes: list[FieldMistake] = []
+    members = _plain(_DECODER.decode(body.decode()), "", mistakes)
+    return cast("dict[str, Any]", members), mistakes
+
+
+def _has_too_many_values(body: bytes) -> bool:
+    """Return whether there are so many that to read them all would hold up others; commas of texts are none."""
+    return body.count(b",") >= MOST_VALUES and _TEXTS.sub(b"", body).count(b",") >= MOST_VALUES
+
+
+def _plain(value: object, path: str, mistakes: list[FieldMistake]) -> object:
+    if isinstance(value, Repeated):
+        mistakes += [FieldMistake(_joined(path, name), REPEATED) for name in value.names()]
+        value = dict(value.pairs)
+    if isinstance(value, dict):
+        return {name: _plain(one, _joined(path, name), mistakes) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one, _joined(path, number), mistakes) for number, one in enumerate(value)]
+    return value
+
+
+def _joined(path: str, part: object) -> str:
+    return (f"{path}.{part}" if path else str(part))[:LONGEST_FIELD]
 
 
 def _mistake(details: ErrorDetails) -> FieldMistake:
-    field = ".".join(str(part) for part in details["loc"])[:64]
+    name = ".".join(str(part) for part in details["loc"])[:LONGEST_FIELD]
     context: Mapping[str, Any] = details.get("ctx", {})
     message = _MESSAGES.get(details["type"])
     if message is None:
-        return FieldMistake(field, Text(details["msg"], details["msg"]))
+        return FieldMistake(name, Text(details["msg"], details["msg"]))
     if details["type"] == "enum":
         context = {"choices": str(context["expected"]).replace("'", "").replace(" or ", ", ")}
-    return FieldMistake(field, Text(message.fr.format(**context), message.en.format(**context)))
+    return FieldMistake(name, Text(message.fr.format(**context), message.en.format(**context)))

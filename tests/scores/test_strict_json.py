@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minimon_server.errors import InvalidRequest, PayloadTooLarge
-from minimon_server.scores.strict_json import MOST_BODY_BYTES, MOST_MISTAKES, read_json, same
+from minimon_server.json_mistakes import MOST_MISTAKES
+from minimon_server.scores.strict_json import MOST_BODY_BYTES, read_json, same
 from tests.scores.reading import mistakes_in, well_told
 
 HELD = "a double (IEEE 754, 64 bits) cannot hold this number exactly as written"

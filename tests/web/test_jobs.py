@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.support import app_under_test
 from tests.web.drawing_scene import ENGLISH, easel
@@ -56,94 +53,9 @@ def test_what_a_request_leaves_out_is_the_models(tmp_path: Path) -> None:
         assert at.status(stacked)["request"]["loras"] == [{"name": "style-anime", "weight": -0.5}]
 
 
-WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "everything": (
-        {
-            "prompt": "",
-            "steps": 151,
-            "guidance_scale": 50.5,
-            "seed": 2**53,
-            "width": 65,
-            "height": 32,
-            "count": 17,
-            "colour": "blue",
-            "loras": [{"name": "x", "weight": 3}],
-        },
-        {
-            "prompt": "at least 1 character",
-            "steps": "must be at most 150",
-            "guidance_scale": "must be at most 50.0",
-            "seed": "must be at most 9007199254740991",
-            "width": "must be a multiple of 8",
-            "height": "must be at least 64",
-            "count": "must be at most 16",
-            "colour": "unknown field",
-            "loras.0.weight": "must be at most 2.0",
-        },
-    ),
-    "types": (
-        {"prompt": 3, "steps": "30", "seed": 1.5, "loras": "style", "count": True, "guidance_scale": "7"},
-        {
-            "prompt": "must be a text",
-            "steps": "must be a whole number",
-            "seed": "must be a whole number",
-            "loras": "must be a list",
-            "count": "must be a whole number",
-            "guidance_scale": "must be a number",
-        },
-    ),
-    "what there is none of": (
-        {"prompt": "a", "model": "sd3", "scheduler": "magic", "width": 2048, "height": 2048},
-        {
-            "model": "is not here; there are: sdxl-base, pony-xl-v6, tiny",
-            "scheduler": "is not here; there are: euler, ddim",
-            "width": "width times height: at most 3145728 pixels",
-        },
-    ),
-    "adapters": (
-        {"prompt": "a", "model": "sdxl-base", "loras": [{"name": "style-anime"}]},
-        {"loras.0.name": "is not here; there are: none"},
-    ),
-    "five adapters": (
-        {"prompt": "a", "loras": [{"name": "x"}] * 5},
-        {"loras": "at most 4 items"},
-    ),
-    "a long prompt": ({"prompt": "x" * 32_769}, {"prompt": "at most 32768 characters"}),
-    "a prompt with NUL": ({"prompt": "a\0b"}, {"prompt": "holds a character that is forbidden there"}),
-    "nothing": ({}, {"prompt": "is missing"}),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_every_mistake_is_told_at_once(tmp_path: Path, wrong: tuple[dict[str, Any], dict[str, str]]) -> None:
-    with easel(tmp_path) as at:
-        body, mistakes = wrong
-        answer = at.client.post("/generate", json=body, headers=ENGLISH)
-        assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_REQUEST")
-        assert {one["field"]: one["message"] for one in answer.json()["errors"]} == mistakes
-        french = at.client.post("/generate", json=body).json()["errors"]
-        assert {one["field"] for one in french} == set(mistakes)
-        assert not {one["message"] for one in french} & set(mistakes.values())
-        assert at.client.get("/jobs").json()["jobs"] == []
-
-
 def test_the_longest_prompt_fits_however_it_is_written(tmp_path: Path) -> None:
     with easel(tmp_path) as at:
         at.until(at.submit("é" * 32_768, negative_prompt="\U0001f409" * 32_768), state="SUCCESS")
-
-
-def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
-    with easel(tmp_path) as at:
-        for content, field in ((b"{", "body"), (b"", "body"), (b"[]", "body"), (b'"a"', "body"), (b"\xff", "body")):
-            answer = at.client.post("/generate", content=content, headers={"Content-Type": "application/json"})
-            assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field), content
-        for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
-            answer = at.client.post("/generate", content=b'{"prompt": "a"}', headers={"Content-Type": media_type})
-            assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
-        large = at.client.post(
-            "/generate", content=b" " * (1 << 21), headers={"Content-Type": "application/json; charset=UTF-8"}
-        )
-        assert (large.status_code, large.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
 def test_a_key_is_one_job(tmp_path: Path) -> None:
