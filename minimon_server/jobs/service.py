@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from minimon_server.engines.messages import DrawRequest, Progress
+from minimon_server.engines.messages import DrawRequest
 from minimon_server.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, Text
 from minimon_server.jobs import store as outcomes
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable
 from minimon_server.jobs.events import Event, Events
 from minimon_server.jobs.job import Draft, Job, PictureFile, Priority, State
 from minimon_server.jobs.pictures import Damaged, PictureStore
+from minimon_server.jobs.standing import Standing, standing_of
 from minimon_server.jobs.worker import Worker
 from minimon_server.logs import Logger
 
@@ -38,19 +39,6 @@ ENDING: Final = Text("Le serveur s'arrête.", "The server is shutting down.")
 
 async def _never() -> bool:
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a job stands, for whoever waits: place in the queue, seconds to its end, what its engine does.
-
-    `steps` are those of the drawing, also while something else is done.
-    """
-
-    position: int | None
-    eta_seconds: float | None
-    progress: Progress | None
-    steps: Progress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,21 +117,32 @@ class Jobs:
 
     # what clients ask
 
+    async def find(self, client: str, key: str, asked: bytes) -> Job | None:
+        """Return the job that this client was given for the same key and words before, or None if none is kept.
+
+        Whatever has become of models, queue and engine meanwhile, and also while the server ends: what was accepted
+        is accepted.
+        """
+        try:
+            return await self.store.find(_digest_of_key(client, key), _digest(asked))
+        except (outcomes.KeyInUse, outcomes.KeyMismatch) as error:
+            raise _of_key(error) from error
+        except (outcomes.Unavailable, outcomes.Unknown) as error:
+            raise JobsUnavailable from error
+
     async def submit(self, wish: Wish) -> Job:
         """Accept a job, or return the one that came with the same key before."""
         if self.unavailable or self.is_ending:
             raise EngineUnavailable(self.unavailable or ENDING)
-        key = _digest(f"{wish.client}\n{wish.key}".encode()) if wish.key else None
+        key = _digest_of_key(wish.client, wish.key) if wish.key else None
         draft = Draft(self._new_id(), wish.request, wish.client, wish.priority, key, _digest(wish.asked))
         try:
             return await self.store.accept(draft)
         except outcomes.Full as error:
             wait = self.pace.retry_after()
             raise QueueFull(limit=error.limit, of_client=error.whose == "client", retry_after=wait) from error
-        except outcomes.KeyInUse as error:
-            raise Conflict(KEY_IN_USE) from error
-        except outcomes.KeyMismatch as error:
-            raise IdempotencyMismatch from error
+        except (outcomes.KeyInUse, outcomes.KeyMismatch) as error:
+            raise _of_key(error) from error
         except outcomes.Unavailable as error:
             raise JobsUnavailable from error
         except outcomes.Unknown as error:
@@ -200,9 +199,7 @@ class Jobs:
 
     def standing(self, job: Job) -> Standing:
         """Return where a job stands now."""
-        position = self.store.position(job)
-        progress, steps = self.events.latest(job.id) if job.state is State.PROGRESS else (None, None)
-        return Standing(position, self._eta(job, position, steps), progress, steps)
+        return standing_of(job, self.store, self.events, self.pace)
 
     async def picture(self, job: Job, picture: PictureFile) -> bytes:
         """Return the bytes of one of a job's pictures; raise `Gone` when they are kept no longer."""
@@ -279,14 +276,14 @@ class Jobs:
         except (outcomes.Unavailable, outcomes.Unknown) as error:
             raise JobsUnavailable from error
 
-    def _eta(self, job: Job, position: int | None, steps: Progress | None) -> float | None:
-        own, mean = self.pace.of(job.request), self.pace.mean()
-        if job.has_ended or own is None or mean is None:
-            return None
-        if position is None:
-            return own * (1 - steps.current / max(steps.total, 1)) if steps else own
-        return own + mean * (position - 1 + (self.store.counts()[State.PROGRESS] > 0) / 2)
-
 
 def _digest(data: bytes) -> str:
     return sha256(data).hexdigest()
+
+
+def _digest_of_key(client: str, key: str) -> str:
+    return _digest(f"{client}\n{key}".encode())
+
+
+def _of_key(error: outcomes.KeyInUse | outcomes.KeyMismatch) -> Conflict | IdempotencyMismatch:
+    return Conflict(KEY_IN_USE) if isinstance(error, outcomes.KeyInUse) else IdempotencyMismatch()

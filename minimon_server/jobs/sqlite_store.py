@@ -14,6 +14,7 @@ from typing import Final
 
 from minimon_server.engines.messages import Phase
 from minimon_server.jobs import job as rules
+from minimon_server.jobs.admission import Admission
 from minimon_server.jobs.commits import Commits
 from minimon_server.jobs.job import Draft, Fence, Job, PictureFile, State
 from minimon_server.jobs.journal import Journal, Lost, unusable
@@ -24,9 +25,7 @@ from minimon_server.jobs.store import (
     Bounds,
     Ended,
     Fenced,
-    Full,
     Gone,
-    KeyInUse,
     KeyMismatch,
     Lease,
     Swept,
@@ -71,8 +70,7 @@ class SqliteStore:
             journal.close()
             raise unusable(journal.path, error) from error
         self._leases: dict[str, float] = {}
-        self._accepting: set[str] = set()
-        self._accepting_of: dict[str, int] = {}
+        self._admission = Admission(self.bounds, self.known.waiting)
         self._work = asyncio.Event()
         self._commits = Commits(journal.db, log)
 
@@ -91,19 +89,19 @@ class SqliteStore:
     async def accept(self, draft: Draft) -> Job:
         """Return the job once it is on the disk."""
         self._check()
-        if draft.key in self._accepting or draft.id in self._accepting:
-            raise KeyInUse
-        held = {draft.id, *([draft.key] if draft.key else [])}
-        self._accepting |= held
-        try:
+        with self._admission.name(draft):
             if draft.key is not None and (found := await self._by_key(draft.key, draft.body)):
                 return found
             if same := self.known.jobs.get(draft.id):
                 return same  # asked again because nobody knew whether it was done
-            self._check_room(draft)
-            return await self._insert(draft)
-        finally:
-            self._accepting -= held
+            with self._admission.place(draft):
+                return await self._insert(draft)
+
+    async def find(self, key: str, body: str) -> Job | None:
+        """Return the job that was accepted under a key, or None."""
+        self._check()
+        self._admission.check_key(key)
+        return await self._by_key(key, body)
 
     async def get(self, job_id: str) -> Job | None:
         """Return a job, or None; raise `Gone`."""
@@ -228,14 +226,6 @@ class SqliteStore:
             with suppress(Unavailable, Unknown):
                 await self._commits.ask(self._journal.probe)
 
-    def _check_room(self, draft: Draft) -> None:
-        waiting, bounds = self.known.waiting, self.bounds
-        coming = sum(self._accepting_of.values())
-        if len(waiting) + coming >= bounds.waiting or waiting.text_size > bounds.text_bytes:
-            raise Full("all", bounds.waiting)
-        if waiting.of_client(draft.client) + self._accepting_of.get(draft.client, 0) >= bounds.waiting_of_client:
-            raise Full("client", bounds.waiting_of_client)
-
     async def _by_key(self, key: str, body: str) -> Job | None:
         found = await self._commits.ask(partial(self._journal.by_key, key))
         if found is None:
@@ -256,16 +246,8 @@ class SqliteStore:
             accepted=self._clock(),
             fence=Fence("1"),
         )
-        of_client = self._accepting_of
-        of_client[draft.client] = of_client.get(draft.client, 0) + 1
-        try:
-            await self._commits.ask(
-                partial(self._journal.insert, job, draft.key, draft.body), lambda _: self._follow(job)
-            )
-        finally:
-            of_client[draft.client] -= 1
-            if not of_client[draft.client]:
-                del of_client[draft.client]
+        insert = partial(self._journal.insert, job, draft.key, draft.body)
+        await self._commits.ask(insert, lambda _: self._follow(job))
         return job
 
     def _held(self, job_id: str, fence: Fence) -> Job:

@@ -114,6 +114,12 @@ class JobStore(Protocol):
         Raises `Full`, `KeyInUse`, `KeyMismatch`.
         """
 
+    async def find(self, key: str, body: str) -> Job | None:
+        """Return the job that was accepted under an idempotency key with the same body, or None if none is kept.
+
+        Raises `KeyInUse`, `KeyMismatch`.
+        """
+
     async def get(self, job_id: str) -> Job | None:
         """Return a job, or None if there never was one; raise `Gone`."""
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from minimon_server.errors import Language, Text
 from minimon_server.jobs.job import Job, PictureFile, State
-from minimon_server.jobs.service import Standing
+from minimon_server.jobs.standing import Standing
 
 Json = dict[str, Any]
 

@@ -58,9 +58,9 @@ GENERATE: Final = Guide(
     summary=Text("Une image d'après un texte.", "A picture from a prompt."),
     detail=Text(
         "La tâche est sur le disque quand la réponse part : rien ne la perd plus. `Idempotency-Key` : la même clé et "
-        "la même demande donnent la même tâche.",
+        "la même demande donnent la même tâche, quoi que soient devenus modèles et file entre-temps.",
         "The job is on the disk when the answer leaves: nothing loses it any more. `Idempotency-Key`: the same key and "
-        "the same request give the same job.",
+        "the same request give the same job, whatever has become of models and queue meanwhile.",
     ),
     body=DrawBody,
     headers={
@@ -131,18 +131,24 @@ class JobDesk:
         examined = examine_json(await read_json_body(request.scope, request.receive, LARGEST_BODY), DrawBody)
         if (body := examined.read) is None:
             raise invalid([*examined.mistakes, *self._more_mistakes(examined)])
+        said, client = body.model_dump(), client_of(request)
+        asked = words_of(body)
+        job = await self._jobs.find(client, key, asked) if key else None
+        if job is None:
+            job = await self._jobs.submit(self._wish(body, said, client, asked, key))
+        note(request.scope, job=job.id)
+        headers = {"Location": f"/status/{job.id}"}
+        return json_answer(job_answers.accepted(job, self._jobs.standing(job)), 202, headers)
+
+    def _wish(self, body: DrawBody, said: dict[str, Any], client: str, asked: bytes, key: str | None) -> Wish:
+        """Fill in what was left out; raise what `request_for` does, or `EngineUnavailable`."""
         if self._drawing.unavailable:
             raise EngineUnavailable(self._drawing.unavailable)
-        said = body.model_dump()
         loras = tuple((lora.name, lora.weight) for lora in body.loras)
         wanted = request_for(Asked(**{**said, "loras": loras}), self._drawing, self._draw_seed)
         # Who asks for several pictures has the patience for them; who asks for one waits for it.
         priority: Priority = "player" if body.count == 1 else "batch"
-        asked = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
-        job = await self._jobs.submit(Wish(wanted, client_of(request), priority, asked, key))
-        note(request.scope, job=job.id)
-        headers = {"Location": f"/status/{job.id}"}
-        return json_answer(job_answers.accepted(job, self._jobs.standing(job)), 202, headers)
+        return Wish(wanted, client, priority, asked, key)
 
     def _more_mistakes(self, examined: Examined[DrawBody]) -> Sequence[FieldMistake]:
         """Return what a body with mistakes names that there is none of here: who mends them all need not come twice."""
@@ -172,6 +178,14 @@ class JobDesk:
         read_query(request.scope, NoQuery)
         job = await self._jobs.cancel(job_id_of(request))
         return json_answer({"job_id": job.id, "state": job.state.value})
+
+
+def words_of(body: DrawBody) -> bytes:
+    """Return what a body says, alike for like requests, however written and by whichever version they were read.
+
+    A field at its default says nothing: one that a later version adds must not make another request of an old one.
+    """
+    return orjson.dumps(body.model_dump(exclude_defaults=True), option=orjson.OPT_SORT_KEYS)
 
 
 def sketched(members: Mapping[str, Any], wrong: Collection[str]) -> Asked:

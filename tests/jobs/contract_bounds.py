@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minimon_server.jobs.job import State
-from minimon_server.jobs.store import Bounds, Fenced, Full, Gone, JobStore
+from minimon_server.jobs.store import Bounds, Fenced, Full, Gone, JobStore, KeyMismatch
 from tests.jobs.contract import LEASE, Contract, begun, cancelled, claimed
 from tests.jobs.scene import VirtualClock, draft, job_id, picture_file
 
@@ -153,3 +153,31 @@ class BoundsContract(Contract):
             assert store.counts() == {state: {"PENDING": 4, "REVOKED": 1}.get(state, 0) for state in State}
 
         self.play(tmp_path, scene)
+
+    def test_a_key_finds_its_job_for_as_long_as_it_is_kept(self, tmp_path: Path) -> None:
+        async def scene() -> None:
+            clock = VirtualClock()
+            async with self.open(tmp_path, clock, Bounds(), LEASE) as store:
+                assert await store.find("k", "b") is None
+                await store.accept(draft(1, key="k", body="b"))
+                await store.accept(draft(2))
+                with pytest.raises(KeyMismatch):
+                    await store.find("k", "another")
+                assert await store.find("other", "b") is None
+                done = await begun(store)
+                await store.complete(done.id, done.fence, [])
+            async with self.open(tmp_path, clock, Bounds(ended=0), LEASE) as store:
+                assert await store.find("k", "b") == await store.get(job_id(1))
+                await store.sweep()
+                assert await store.find("k", "b") is None
+
+        asyncio.run(scene())
+
+    def test_a_key_is_found_though_no_more_is_taken(self, tmp_path: Path) -> None:
+        async def scene(store: JobStore, clock: VirtualClock) -> None:
+            job = await store.accept(draft(1, key="k", body="b"))
+            with pytest.raises(Full):
+                await store.accept(draft(2))
+            assert await store.find("k", "b") == job
+
+        self.play(tmp_path, scene, Bounds(waiting=1))

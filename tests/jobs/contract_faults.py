@@ -95,10 +95,11 @@ class FaultContract(Contract):
                 async with studio(tmp_path, faulty, VirtualClock()) as at:
                     job = await at.submit(request())
                     await at.ended(job.id)
-                    faulty.faults["get"] = [fault]
-                    with pytest.raises(JobsUnavailable) as told:
-                        await at.jobs.get(job.id)
-                    assert told.value.headers["Retry-After"]
+                    faulty.faults["get"] = faulty.faults["find"] = [fault, fault]
+                    for ask in (at.jobs.get(job.id), at.jobs.find("ann", "k", b"")):
+                        with pytest.raises(JobsUnavailable) as told:
+                            await ask
+                        assert told.value.headers["Retry-After"]
 
         asyncio.run(scene())
 

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from minimon_server.jobs.job import Job, State
-from minimon_server.jobs.store import Bounds, Ended, Fenced, JobStore, Swept
+from minimon_server.jobs.store import Bounds, Ended, Fenced, JobStore, KeyInUse, Swept
 from tests.jobs.contract import Contract, begun
 from tests.jobs.scene import VirtualClock, draft, job_id, picture_file
 
@@ -86,5 +86,15 @@ class RaceContract(Contract):
                 else:
                     assert swept.expired == ()
                     assert found.state is State.SUCCESS
+
+        self.play(tmp_path, scene)
+
+    def test_who_looks_for_a_key_that_is_being_accepted_is_told_so_or_finds_its_job(self, tmp_path: Path) -> None:
+        async def scene(store: JobStore, clock: VirtualClock) -> None:
+            for number in range(20):
+                accept, find = store.accept(draft(number, key=f"k{number}")), store.find(f"k{number}", "")
+                job, found = await asyncio.gather(accept, find, return_exceptions=True)
+                assert isinstance(job, Job)
+                assert isinstance(found, KeyInUse) or found == job
 
         self.play(tmp_path, scene)

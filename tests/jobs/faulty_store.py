@@ -12,7 +12,6 @@ from minimon_server.jobs.store import JobStore, Swept, Unavailable, Unknown, Ver
 T = TypeVar("T")
 Fault = Literal["unavailable", "unknown, not done", "unknown, done"]
 FAULTS: tuple[Fault, ...] = ("unavailable", "unknown, not done", "unknown, done")
-CALLS = ("accept", "get", "claim", "begin", "heartbeat", "complete", "fail", "release", "cancel")
 
 
 class FaultyStore:
@@ -41,6 +40,9 @@ class FaultyStore:
 
     async def accept(self, draft: Draft) -> Job:
         return await self._call("accept", draft.id, lambda: self.store.accept(draft))
+
+    async def find(self, key: str, body: str) -> Job | None:
+        return await self._call("find", None, lambda: self.store.find(key, body))
 
     async def get(self, job_id: str) -> Job | None:
         return await self._call("get", job_id, lambda: self.store.get(job_id))

@@ -158,6 +158,23 @@ def test_keys_are_each_clients_own(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_a_key_finds_its_job_while_the_server_ends(tmp_path: Path) -> None:
+    async def scene(at: Studio) -> None:
+        asked = request()
+        job = await at.submit(asked, key="k")
+        at.jobs.stop()
+        with pytest.raises(EngineUnavailable):
+            await at.submit(asked, key="k2")
+        found = await at.jobs.find("ann", "k", repr(asked).encode())
+        assert found is not None
+        assert found.id == job.id
+        assert await at.jobs.find("bob", "k", repr(asked).encode()) is None
+        with pytest.raises(IdempotencyMismatch):
+            await at.jobs.find("ann", "k", b"another")
+
+    play(tmp_path, scene)
+
+
 def test_what_is_not_there_is_404_what_was_is_410_what_ended_409(tmp_path: Path) -> None:
     async def scene(at: Studio) -> None:
         for ask in (at.jobs.get, at.jobs.cancel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from tests.crayon import Crayon, drawing_with
+from minimon_server.engines.model_info import ModelInfo
+from tests.crayon import MODELS, Crayon, drawing_with
 from tests.support import app_under_test
 
 PATIENCE = 20.0
@@ -49,10 +50,11 @@ class Easel:
 
 
 @contextmanager
-def easel(folder: Path, **environ: str) -> Iterator[Easel]:
-    """Start an application around a crayon."""
+def easel(folder: Path, models: Callable[[], Sequence[ModelInfo]] = lambda: MODELS, **environ: str) -> Iterator[Easel]:
+    """Start an application around a crayon that draws with these models."""
     engine = Crayon()
-    with app_under_test(folder, {"MINIMON_RATE_LIMIT_PER_MIN": "0", **environ}, drawing=drawing_with(engine)) as bench:
+    drawing = drawing_with(engine, models)
+    with app_under_test(folder, {"MINIMON_RATE_LIMIT_PER_MIN": "0", **environ}, drawing=drawing) as bench:
         try:
             yield Easel(bench.client, engine, folder)
         finally:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from minimon_server.web.job_schemas import DrawBody
+from minimon_server.web.jobs import words_of
+from tests.crayon import MODELS
 from tests.support import app_under_test
 from tests.web.drawing_scene import ENGLISH, easel
 
@@ -72,6 +75,47 @@ def test_a_key_is_one_job(tmp_path: Path) -> None:
             wrong = at.client.post("/generate", json=body, headers=headers)
             assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
         assert len(at.client.get("/jobs").json()["jobs"]) == 1
+
+
+def test_a_request_says_the_same_to_a_version_that_knows_more_fields() -> None:
+    class Later(DrawBody):
+        colour: str | None = None
+
+    body = b'{"prompt": "a", "steps": 3, "loras": [{"name": "neon"}]}'
+    said = words_of(DrawBody.model_validate_json(body))
+    assert words_of(Later.model_validate_json(body)) == said
+    assert words_of(DrawBody.model_validate_json(body.replace(b"}]", b', "weight": 1}], "seed": null'))) == said
+    assert words_of(DrawBody.model_validate_json(body.replace(b"3", b"4"))) != said
+
+
+def test_a_key_is_its_job_whatever_has_become_of_models_and_queue(tmp_path: Path) -> None:
+    shelf = list(MODELS)
+    with easel(tmp_path, models=lambda: shelf, MINIMON_QUEUE_LIMIT="1") as at:
+        at.until(at.submit("wait"), state="PROGRESS")
+        body = {"prompt": "a", "model": "tiny", "scheduler": "ddim"}
+        key = {"Idempotency-Key": "k1", **ENGLISH}
+        first = at.client.post("/generate", json=body, headers=key).json()
+        full = at.client.post("/generate", json=body, headers=ENGLISH)
+        assert (full.status_code, full.json()["code"]) == (429, "QUEUE_FULL")
+        for left in (MODELS, MODELS[:1], ()):
+            shelf[:] = left
+            again = at.client.post("/generate", json=body, headers=key)
+            assert (again.status_code, again.json()) == (202, first)
+            other = at.client.post("/generate", json=body | {"prompt": "b"}, headers=key)
+            assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_MISMATCH")
+        new = at.client.post("/generate", json=body, headers={"Idempotency-Key": "k2"})
+        assert (new.status_code, new.json()["code"]) == (503, "MODEL_NOT_AVAILABLE")
+
+
+def test_a_key_is_its_job_where_nobody_draws_any_longer(tmp_path: Path) -> None:
+    body, key = {"prompt": "a", "model": "tiny"}, {"Idempotency-Key": "k1"}
+    with easel(tmp_path) as at:
+        job = at.client.post("/generate", json=body, headers=key).json()["job_id"]
+    with app_under_test(tmp_path) as bench:
+        again = bench.client.post("/generate", json=body, headers=key)
+        assert (again.status_code, again.json()["job_id"]) == (202, job)
+        new = bench.client.post("/generate", json=body, headers={"Idempotency-Key": "k2"})
+        assert (new.status_code, new.json()["code"]) == (503, "ENGINE_UNAVAILABLE")
 
 
 def test_the_queue_is_bounded_and_says_when_to_come_back(tmp_path: Path) -> None:
