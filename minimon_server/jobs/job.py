@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, NewType
@@ -15,6 +15,10 @@ SCHEMA: Final = 1
 Priority = Literal["player", "batch"]
 # Changed by every write to a record; whoever shows the last one may write next. It means nothing to its holder.
 Fence = NewType("Fence", str)
+
+# What CPython adds to the characters of a text (`sys.getsizeof("")`, and of one that is not ASCII).
+ASCII_HEAD: Final = 49
+TEXT_HEAD: Final = 73
 
 MOST_INTERRUPTIONS: Final = 2
 MOST_STUMBLES: Final = 5
@@ -103,14 +107,46 @@ class Job:
 
     @property
     def text_size(self) -> int:
-        """About how many bytes of memory its texts take."""
-        return len(self.request.prompt) + len(self.request.negative_prompt)
+        """How many bytes of memory its texts take, at the most: those of its pictures too, once there are some."""
+        size = text_size(self.request) + memory_of(self.error or "")
+        return size + sum(memory_of(text) for picture in self.pictures for text in _texts(picture.metadata))
 
     def moved(self, state: State, **changes: Any) -> Job:
         """Return this job in another state; raise `ValueError` when that state may not follow."""
         if state not in FOLLOWERS[self.state]:
             raise ValueError(f"{state} cannot follow {self.state}")
         return replace(self, state=state, **changes)
+
+
+def text_size(request: DrawRequest) -> int:
+    """Return how many bytes of memory the texts of a request take, at the most."""
+    texts = (request.model, request.prompt, request.negative_prompt, request.scheduler or "")
+    return sum(map(memory_of, (*texts, *(adapter.name for adapter in request.adapters))))
+
+
+def memory_of(text: str) -> int:
+    """Return how many bytes a text takes in memory at the most, without asking `sys.getsizeof`, whose answer changes.
+
+    PEP 393: 1, 2 or 4 bytes a character, and beside it, once the text was written as JSON, its UTF-8.
+    """
+    if not text:
+        return 0  # there is one for all
+    if text.isascii():
+        return ASCII_HEAD + len(text)
+    beyond = len(text.encode("utf-16-le", "surrogatepass")) > 2 * len(text)
+    return TEXT_HEAD + (4 if beyond else 2) * (len(text) + 1) + len(text.encode("utf-8", "surrogatepass")) + 1
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield name
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 def claimed(job: Job, worker: str) -> Job:

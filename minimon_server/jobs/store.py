@@ -76,7 +76,7 @@ class Bounds:
     ended: int = 1000
     ended_seconds: float = 7 * 86400.0
     picture_bytes: int = 4 << 30
-    # What is kept in memory is bounded in bytes too: a prompt may be long.
+    # What is kept in memory is bounded in bytes too, of what waits and of what has ended: a prompt may be long.
     text_bytes: int = 64 << 20
     gone: int = 100_000
 

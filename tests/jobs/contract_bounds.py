@@ -10,7 +10,7 @@ import pytest
 from minimon_server.jobs.job import State
 from minimon_server.jobs.store import Bounds, Fenced, Full, Gone, JobStore, KeyMismatch
 from tests.jobs.contract import LEASE, Contract, begun, cancelled, claimed
-from tests.jobs.scene import VirtualClock, draft, job_id, picture_file
+from tests.jobs.scene import VirtualClock, draft, job_id, picture_file, request
 
 
 class BoundsContract(Contract):
@@ -89,6 +89,27 @@ class BoundsContract(Contract):
             await store.accept(draft("dan", "dan"))
 
         self.play(tmp_path, scene, Bounds(waiting=6, waiting_of_client=4))
+
+    def test_long_texts_fill_the_queue_by_the_memory_that_they_take(self, tmp_path: Path) -> None:
+        async def scene(store: JobStore, clock: VirtualClock) -> None:
+            dragons = request(prompt="\U0001f409" * 1000)  # 4 bytes each, and 4 of UTF-8
+            tries = [store.accept(draft(number, asked=dragons)) for number in range(20)]
+            answers = await asyncio.gather(*tries, return_exceptions=True)
+            refused = [one for one in answers if isinstance(one, Full)]
+            assert (len(refused), refused[0].whose, refused[0].limit) == (15, "all", 5)
+            await store.accept(draft("short"))
+            for ended in range(7):
+                job = await begun(store)
+                await store.complete(job.id, job.fence, [])
+                if not ended:
+                    await store.accept(draft("next", asked=dragons))  # one waits no more: there is room for one
+            # Those that have ended have as much room of their own.
+            await store.sweep()
+            with pytest.raises(Gone):
+                await store.get(job_id(0))
+            assert len(await store.list(100)) == 6
+
+        self.play(tmp_path, scene, Bounds(text_bytes=45_000))
 
     def test_ended_jobs_beyond_the_bound_are_gone_and_not_unknown(self, tmp_path: Path) -> None:
         async def scene(store: JobStore, clock: VirtualClock) -> None:

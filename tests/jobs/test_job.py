@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import product
 
@@ -9,7 +10,7 @@ import orjson
 import pytest
 
 from minimon_server.jobs import job as rules
-from minimon_server.jobs.job import ENDED, Fence, Job, PictureFile, State
+from minimon_server.jobs.job import ENDED, Fence, Job, PictureFile, State, memory_of
 from minimon_server.jobs.records import NewerRecord, read_job, written_record, written_request
 from tests.jobs.scene import STACKED, job_id
 
@@ -49,3 +50,37 @@ def test_what_becomes_of_an_interrupted_job() -> None:
     assert (once.state, once.interrupted, once.worker) == (State.PENDING, 1, None)
     twice = rules.interrupted(rules.begun(rules.claimed(once, "w2"), 3.0), 9.0)
     assert (twice.state, twice.error, twice.attempt, twice.ended) == (State.FAILURE, "interrupted twice", 2, 9.0)
+
+
+@pytest.mark.parametrize("character", ["a", "\x7f", "é", "ß", "語", "\uffff", "\U0001f409"])
+@pytest.mark.parametrize("count", [0, 1, 7, 1000])
+@pytest.mark.parametrize("rest", ["", "a", "é"])
+def test_a_text_is_counted_as_what_it_takes_in_memory(character: str, count: int, rest: str) -> None:
+    read = orjson.loads(orjson.dumps(character * count + rest))  # a text of its own, as one that came with a request
+    before = sys.getsizeof(read)
+    orjson.dumps(read)
+    after = sys.getsizeof(read)  # it keeps its UTF-8 from now on
+    assert before <= after <= memory_of(read) or not read
+    assert memory_of(read) <= max(2 * after, after + 64)
+
+
+def test_every_text_of_a_job_counts() -> None:
+    bare = replace(JOB, request=replace(STACKED, adapters=()))
+    assert JOB.text_size - bare.text_size == memory_of("style-anime")
+    said = "語" * 50
+    for longer_request in (
+        replace(bare.request, prompt=said),
+        replace(bare.request, negative_prompt=said),
+        replace(bare.request, scheduler=said),
+        replace(bare.request, model=said),
+    ):
+        longer = replace(bare, request=longer_request)
+        assert longer.text_size - bare.text_size >= 50 * 5 - 10
+    assert replace(bare, error="e" * 100).text_size - bare.text_size == sys.getsizeof("e" * 100)
+    told = {"prompt": "e" * 100, "loras": [{"name": "n" * 100}], "seed": 7}
+    pictures = tuple(PictureFile(f"{number}", "", 1, 7, 64, 64, told) for number in range(3))
+    assert replace(bare, pictures=pictures).text_size - bare.text_size >= 3 * 200
+
+
+def test_a_lone_surrogate_of_an_old_record_is_counted_too() -> None:
+    assert memory_of("\ud800") >= sys.getsizeof("\ud800")
