@@ -22,7 +22,7 @@ _TOO_LARGE: Final = Text(
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Who draws prompts, and with what. `models` is asked at every request: folders come and go.
+    """Who draws prompts, and with what. `models` is asked at every request, for folders come and go; it may block.
 
     `schedulers` are the names that the engine knows besides a model's own. `unavailable` says why nobody draws here.
     """
@@ -60,12 +60,13 @@ class Asked:
     count: int = 1
 
 
-def request_for(asked: Asked, drawing: Drawing, draw_seed: Callable[[], int]) -> DrawRequest:
+def request_for(
+    asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str], draw_seed: Callable[[], int]
+) -> DrawRequest:
     """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once."""
-    models = {model.id: model for model in drawing.models()}
     if not models:
         raise ModelNotAvailable
-    mistakes = mistakes_in(asked, models, drawing.schedulers)
+    mistakes = mistakes_in(asked, models, schedulers)
     if mistakes:
         raise InvalidRequest(fields=mistakes)
     model = models[_name(asked, models)]

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from minimon_server.errors import Text
 from minimon_server.jobs.drawing import LARGEST_SEED, Drawing
 from minimon_server.jobs.job import State
+from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.jobs.pace import BOUNDS
 from minimon_server.jobs.service import Jobs
 from minimon_server.web import job_events, job_pictures, jobs, models
@@ -30,10 +31,11 @@ _HANGS: Final = Text(
 
 def faces(service: Jobs, drawing: Drawing) -> list[Face]:
     """Return the faces of jobs and models."""
-    desk = jobs.JobDesk(service, drawing, lambda: secrets.randbelow(LARGEST_SEED + 1))
+    looks = ModelLooks(drawing.models)
+    desk = jobs.JobDesk(service, drawing, looks, lambda: secrets.randbelow(LARGEST_SEED + 1))
     pictures = job_pictures.PictureDesk(service)
     events = job_events.EventDesk(service, secrets.token_hex(4))
-    shelf = models.Shelf(drawing)
+    shelf = models.Shelf(looks)
     return [
         Face("/generate", desk.generate, method="POST", guide=jobs.GENERATE),
         Face("/status/{job_id}", desk.status, guide=jobs.STATUS),

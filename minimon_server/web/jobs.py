@@ -26,6 +26,7 @@ from minimon_server.errors import (
 from minimon_server.jobs.drawing import Asked, Drawing, mistakes_in, request_for
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable
 from minimon_server.jobs.job import Priority, State
+from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.jobs.service import NO_SUCH_JOB, Jobs, Wish
 from minimon_server.json_mistakes import invalid
 from minimon_server.web import job_answers
@@ -119,9 +120,10 @@ CANCEL: Final = Guide(
 class JobDesk:
     """The endpoints of jobs that answer with JSON."""
 
-    def __init__(self, jobs: Jobs, drawing: Drawing, draw_seed: Callable[[], int]) -> None:
+    def __init__(self, jobs: Jobs, drawing: Drawing, looks: ModelLooks, draw_seed: Callable[[], int]) -> None:
         self._jobs = jobs
         self._drawing = drawing
+        self._looks = looks
         self._draw_seed = draw_seed
 
     async def generate(self, request: Request) -> Response:
@@ -130,30 +132,35 @@ class JobDesk:
         key = idempotency_key(request)
         examined = examine_json(await read_json_body(request.scope, request.receive, LARGEST_BODY), DrawBody)
         if (body := examined.read) is None:
-            raise invalid([*examined.mistakes, *self._more_mistakes(examined)])
+            raise invalid([*examined.mistakes, *await self._more_mistakes(examined)])
         said, client = body.model_dump(), client_of(request)
         asked = words_of(body)
         job = await self._jobs.find(client, key, asked) if key else None
         if job is None:
-            job = await self._jobs.submit(self._wish(body, said, client, asked, key))
+            job = await self._jobs.submit(await self._wish(body, said, client, asked, key))
         note(request.scope, job=job.id)
         headers = {"Location": f"/status/{job.id}"}
         return json_answer(job_answers.accepted(job, self._jobs.standing(job)), 202, headers)
 
-    def _wish(self, body: DrawBody, said: dict[str, Any], client: str, asked: bytes, key: str | None) -> Wish:
+    async def _wish(self, body: DrawBody, said: dict[str, Any], client: str, asked: bytes, key: str | None) -> Wish:
         """Fill in what was left out; raise what `request_for` does, or `EngineUnavailable`."""
         if self._drawing.unavailable:
             raise EngineUnavailable(self._drawing.unavailable)
         loras = tuple((lora.name, lora.weight) for lora in body.loras)
-        wanted = request_for(Asked(**{**said, "loras": loras}), self._drawing, self._draw_seed)
+        wanted = request_for(
+            Asked(**{**said, "loras": loras}), await self._looks.now(), self._drawing.schedulers, self._draw_seed
+        )
         # Who asks for several pictures has the patience for them; who asks for one waits for it.
         priority: Priority = "player" if body.count == 1 else "batch"
         return Wish(wanted, client, priority, asked, key)
 
-    def _more_mistakes(self, examined: Examined[DrawBody]) -> Sequence[FieldMistake]:
+    async def _more_mistakes(self, examined: Examined[DrawBody]) -> Sequence[FieldMistake]:
         """Return what a body with mistakes names that there is none of here: who mends them all need not come twice."""
-        models = {model.id: model for model in self._drawing.models()}
-        if not models or not examined.members:
+        try:
+            models = await self._looks.now() if examined.members else {}
+        except ModelNotAvailable:
+            return ()  # what is wrong in itself is wrong whatever models there are
+        if not models:
             return ()
         wrong = frozenset(mistake.field for mistake in examined.mistakes)
         return mistakes_in(sketched(examined.members, wrong), models, self._drawing.schedulers, wrong)

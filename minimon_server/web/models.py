@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from minimon_server.errors import Text
-from minimon_server.jobs.drawing import Drawing
+from minimon_server.jobs.errors import ModelNotAvailable
+from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.job_schemas import LoraList, ModelList, NoQuery
 from minimon_server.web.jobs import JSON, json_answer
@@ -18,6 +19,7 @@ MODELS: Final = Guide(
     summary=Text("Les modèles qui sont là.", "The models that are there."),
     query=NoQuery,
     answers=(Answer(Text("Les modèles.", "The models."), {JSON: ModelList}),),
+    errors=(ModelNotAvailable,),
     samples=("-k {token}{base}/models",),
 )
 LORAS: Final = Guide(
@@ -32,8 +34,8 @@ LORAS: Final = Guide(
 class Shelf:
     """The endpoints; models are looked up at every request."""
 
-    def __init__(self, drawing: Drawing) -> None:
-        self._drawing = drawing
+    def __init__(self, looks: ModelLooks) -> None:
+        self._looks = looks
 
     async def models(self, request: Request) -> Response:
         """List the models."""
@@ -50,7 +52,7 @@ class Shelf:
                     "height": model.height,
                 },
             }
-            for model in self._drawing.models()
+            for model in (await self._looks.now()).values()
         ]
         return json_answer({"models": found})
 

@@ -1,0 +1,62 @@
+"""Which models there are now, looked up beside the event loop, once for all who ask meanwhile. Knows no folder.
+
+Folders may lie on a disk that is slow or does not answer (a share of the network): whoever wants to draw waits for it
+then, and nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from minimon_server.engines.model_info import ModelInfo
+from minimon_server.errors import Text
+from minimon_server.jobs.errors import ModelNotAvailable
+
+PATIENCE_SECONDS: Final = 10.0
+
+SILENT: Final = Text(
+    "Le dossier des modèles ne répond pas ; réessayez dans un instant.",
+    "The folder of models does not answer; try again in a moment.",
+)
+
+Models = Mapping[str, ModelInfo]
+
+
+class ModelLooks:
+    """Owned by the event loop; `look` is called on a thread, one call at a time.
+
+    Each answer comes from a look that began after it was asked for: a folder that was put there is seen by the next
+    request. Those who ask while one look is on its way share the next.
+    """
+
+    def __init__(self, look: Callable[[], Sequence[ModelInfo]], patience: float = PATIENCE_SECONDS) -> None:
+        """`patience` is for how many seconds an answer is waited for."""
+        self._look = look
+        self._patience = patience
+        self._next: asyncio.Future[Models] | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def now(self) -> Models:
+        """Return the models by their ids; raise `ModelNotAvailable` when the disk does not answer."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look_for_all())
+        try:
+            async with asyncio.timeout(self._patience):
+                return await asyncio.shield(self._next)  # others wait for the same
+        except TimeoutError:
+            raise ModelNotAvailable(SILENT, headers={"Retry-After": "5"}) from None
+
+    async def _look_for_all(self) -> None:
+        while (asked := self._next) is not None:
+            self._next = None
+            try:
+                found = await asyncio.to_thread(self._look)
+            except Exception as error:
+                asked.set_exception(error)  # it is raised to each who asked
+            else:
+                asked.set_result({model.id: model for model in found})
+        self._looking = None
