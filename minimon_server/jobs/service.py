@@ -1,4 +1,4 @@
-"""What the web may do with jobs: submit, look, wait, cancel, follow. Owns the worker and the sweep; knows no HTTP."""
+"""What the web may do with jobs: submit, look, wait, cancel, follow. Owns the executor and the sweep; no HTTP."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from minimon_server.errors import Conflict, Gone, IdempotencyMismatch, NotFound,
 from minimon_server.jobs import store as outcomes
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable
 from minimon_server.jobs.events import Event, Events
+from minimon_server.jobs.executor import Executor
 from minimon_server.jobs.job import Draft, Job, PictureFile, Priority, State
 from minimon_server.jobs.pictures import Damaged, PictureStore
 from minimon_server.jobs.standing import Standing, standing_of
-from minimon_server.jobs.worker import Worker
 from minimon_server.logs import Logger
 
 SWEEP_SECONDS: Final = 1.0
@@ -60,7 +60,7 @@ class Jobs:
         store: outcomes.JobStore,
         pictures: PictureStore,
         events: Events,
-        worker: Worker,
+        worker: Executor,
         log: Logger,
         *,
         unavailable: Text | None = None,
