@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import gen_server
@@ -34,10 +35,10 @@ def main() -> int:
 
 
 class DrawingServer(RunningServer):
-    """Such a server in a process of its own."""
+    """Such a server in a process of its own, its command after those words that are to stand before it."""
 
-    def __init__(self, cwd: Path, **environ: str) -> None:
-        command = [sys.executable, "-m", "tests.e2e.drawing_server"]
+    def __init__(self, cwd: Path, before: Sequence[str] = (), **environ: str) -> None:
+        command = [*before, sys.executable, "-m", "tests.e2e.drawing_server"]
         super().__init__(cwd, command, PYTHONPATH=str(HOME), MINIMON_RATE_LIMIT_PER_MIN="0", **environ)
 
 

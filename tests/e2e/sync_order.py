@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.tracing import ANSWERS, CHANGES, calls
+from tests.e2e.tracing import ANSWERS, CHANGES, calls, lies_between
 
 # Whole lines and whole answers: a batch of the ledger is as long as its clients are many.
 OPTIONS = ["--seccomp-bpf", "-s", "200000", "-e", f"trace={CHANGES},{ANSWERS}"]
@@ -30,14 +30,13 @@ def order_of(trace: str, ledger: Path) -> Order:
     made = list(calls(trace))
     on_ledger = [call for call in made if f"<{ledger}>" in call.told]
     writes = [(call, _CERTIFIED.findall(call.told)) for call in on_ledger if call.name == "write" and call.result]
-    written = {score_id: call.ended for call, ids in writes for score_id in ids}
-    syncs = [(call.began, call.ended) for call in on_ledger if call.name == "fdatasync" and call.result == 0]
+    written = {score_id: call for call, ids in writes for score_id in ids}
+    syncs = [call for call in on_ledger if call.name == "fdatasync" and call.result == 0]
     order = Order()
     for call in made:
         if "<socket:[" not in call.told or "HTTP/1.1 200 OK" not in call.told:
             continue
         for score_id in _CERTIFIED.findall(call.told):
-            done = written.get(score_id, call.began)
-            in_time = any(done < began and ended < call.began for began, ended in syncs)
+            in_time = any(lies_between(sync, written.get(score_id, call), call) for sync in syncs)
             (order.synced if in_time else order.early).append(score_id)
     return order

@@ -58,9 +58,14 @@ class Fault:
         return [*fast, "-P", str(self.path), "-e", f"trace={self.call}", "-e", inject]
 
 
+def tracer(trace: Path, *options: str) -> list[str]:
+    """Return what stands before a command to trace it; the process that is started is the command itself (-D)."""
+    return ["strace", "-D", "-f", "-y", "-q", "-s", "120", "-o", str(trace), *options]
+
+
 def under_strace(trace: Path, *options: str) -> list[str]:
-    """Return the command of a server under strace; the process that is started is the server itself (-D)."""
-    return ["strace", "-D", "-f", "-y", "-q", "-s", "120", "-o", str(trace), *options, *SERVER]
+    """Return the command of a server under strace."""
+    return [*tracer(trace, *options), *SERVER]
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,11 @@ def calls(text: str) -> Iterator[Call]:
     # Calls that were never finished: the process was killed in them.
     found += [Call(began, sys.maxsize, thread, name, told, None) for thread, (began, name, told) in open_calls.items()]
     return iter(sorted(found, key=lambda call: call.began))
+
+
+def lies_between(call: Call, after: Call, before: Call) -> bool:
+    """Return whether a call began after one had ended, and had ended when another began."""
+    return after.ended < call.began and call.ended < before.began
 
 
 def _result(told: str) -> int | None:
