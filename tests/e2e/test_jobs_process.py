@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from minimon_server.engines.files import png_size
+from minimon_server.jobs.pace import UNMEASURED_SECONDS
 from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import PATIENCE, RunningServer, clean_environment
 
@@ -159,3 +164,55 @@ def test_who_waits_and_goes_is_not_waited_for(tmp_path: Path) -> None:
             client.sendall(f"GET /image/{job}?wait=119 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             time.sleep(0.5)
         server.wait_for_log(f'"path":"/image/{job}","status":')  # told when it is over, long before its 119 seconds
+
+
+def measured(server: RunningServer) -> float:
+    """Return the seconds of a usual job, as the server itself has measured them."""
+    lines = dict(line.rsplit(" ", 1) for line in get(server, "/metrics").text.splitlines() if line[0] != "#")
+    total, count = (float(lines[f"minimon_job_duration_seconds_{name}"]) for name in ("sum", "count"))
+    return total / count
+
+
+def test_who_must_wait_is_told_how_long_by_what_jobs_really_took(tmp_path: Path) -> None:
+    limits = {"MINIMON_QUEUE_LIMIT": "3", "MINIMON_QUEUE_LIMIT_PER_CLIENT": "3"}
+    with DrawingServer(tmp_path, MINIMON_SHUTDOWN_GRACE="1", CRAYON_STEP_SECONDS="0.3", **limits) as server:
+        until(server, post(server, "a castle", steps=5), state="SUCCESS")
+        mean = measured(server)
+        running = post(server, "a long one", steps=150, count=16)
+        until(server, running, state="PROGRESS")
+        waiting = [post(server, f"tower {number}", steps=5) for number in range(3)]
+        found = [status(server, job) for job in waiting]
+        assert [one["position"] for one in found] == [1, 2, 3]
+        assert [one["eta_seconds"] for one in found] == [
+            pytest.approx(mean * (1 + place + 0.5), abs=0.2) for place in range(3)
+        ]
+        asked = {"prompt": "one too many", "model": "tiny"}
+        full = httpx2.post(f"{server.http}/generate", json=asked, trust_env=False, timeout=PATIENCE)
+        assert (full.status_code, full.json()["code"]) == (429, "QUEUE_FULL")
+        assert full.headers["retry-after"] == str(math.ceil(mean))
+        assert 1 < mean < UNMEASURED_SECONDS  # so it is neither the least that is told, nor what is told before
+
+
+def test_what_has_ended_cannot_be_cancelled_and_what_is_forgotten_is_gone_for_a_while(tmp_path: Path) -> None:
+    with DrawingServer(tmp_path, MINIMON_HISTORY_LIMIT="1") as server:
+        first = post(server, "a castle")
+        until(server, first, state="SUCCESS")
+        cancelled = httpx2.delete(f"{server.http}/jobs/{first}", trust_env=False, timeout=PATIENCE)
+        assert (cancelled.status_code, cancelled.json()["code"]) == (409, "CONFLICT")
+        until(server, post(server, "a tower"), state="SUCCESS")
+        deadline = time.monotonic() + PATIENCE
+        while get(server, f"/status/{first}").status_code == 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with DrawingServer(tmp_path, MINIMON_HISTORY_LIMIT="1") as server:  # it is remembered by the journal
+        for path in (f"/status/{first}", f"/image/{first}", f"/download/{first}.1.png"):
+            gone = get(server, path)
+            assert (gone.status_code, gone.json()["code"]) == (410, "GONE")
+        deleted = httpx2.delete(f"{server.http}/jobs/{first}", trust_env=False, timeout=PATIENCE)
+        assert (deleted.status_code, deleted.json()["code"]) == (410, "GONE")
+        assert server.end() == 0
+        with closing(sqlite3.connect(tmp_path / "jobs" / "jobs.sqlite")) as db:
+            db.execute("DELETE FROM gone")  # as its bound does, beyond the last 100,000
+            db.commit()
+    with DrawingServer(tmp_path, MINIMON_HISTORY_LIMIT="1") as server:
+        assert get(server, f"/status/{first}").status_code == 404
