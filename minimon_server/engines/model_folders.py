@@ -62,6 +62,11 @@ class ModelFolders:
         self._seen: dict[str, tuple[Signature, ModelFolder | str]] = {}
         self._problem: str | None = None
 
+    @property
+    def root(self) -> Path:
+        """The folder that they are in."""
+        return self._root
+
     def infos(self) -> Sequence[ModelInfo]:
         """Return the models that can be asked for, by name; a broken one is told in the log, once a change."""
         return [found.info for found in self._look().values() if isinstance(found, ModelFolder)]
@@ -133,8 +138,17 @@ def read_model(path: Path) -> ModelFolder:
         raise BrokenModel("its sizes cannot be read from unet/config.json and vae/config.json")
     pixels = side * 2 ** (len(blocks) - 1)
     steps, guidance = _pace(scheduler)
-    info = ModelInfo(path.name, path.name, width=pixels, height=pixels, steps=steps, guidance_scale=guidance)
+    layers = min(_layers(path, part) for part in ("text_encoder", "text_encoder_2"))
+    info = ModelInfo(path.name, path.name, pixels, pixels, steps, guidance, clip_layers=layers)
     return ModelFolder(info, path, settings, variants)
+
+
+def _layers(path: Path, part: str) -> int:
+    """Return how many layers a text encoder has; CLIPTextConfig says 12 where the file says nothing."""
+    layers = _json(path, f"{part}/config.json").get("num_hidden_layers", 12)
+    if not isinstance(layers, int) or layers < 1:
+        raise BrokenModel(f"the layers of its {part} cannot be read from {part}/config.json")
+    return layers
 
 
 def _pace(scheduler: Mapping[str, Any]) -> tuple[int, float]:

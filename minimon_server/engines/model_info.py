@@ -16,3 +16,4 @@ class ModelInfo:
     steps: int
     guidance_scale: float
     supported_loras: tuple[str, ...] = ()
+    clip_layers: int | None = None  # the largest `clip_skip`; None: not known before it is loaded

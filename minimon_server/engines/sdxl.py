@@ -22,6 +22,7 @@ from minimon_server.engines.schedulers import KINDS, SCHEDULERS
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_loading import Place, choose_place, load
+from minimon_server.engines.textual_inversion import TrainedWords
 from minimon_server.logs import Logger
 
 PREVIEW_EVERY: Final = 5  # steps
@@ -47,6 +48,7 @@ class SdxlEngine:
         self._log = log
         self._place: Place | None = None
         self._model: _Loaded | None = None
+        self._trained = TrainedWords(models.root / "embeddings", log)
 
     @property
     def loaded(self) -> str | None:
@@ -59,7 +61,7 @@ class SdxlEngine:
         try:
             teller = Teller(report)
             model = self._ready(request, teller)
-            return Drawing(request, model.pipeline, model.previews, self._here(), teller).all()
+            return Drawing(request, model.pipeline, model.previews, self._here(), teller, self._trained).all()
         except torch.OutOfMemoryError as error:
             self._log.warning("out of memory", model=request.model, problem=str(error))
             text = _out_of_memory(request, str(error))

@@ -6,6 +6,7 @@ seed gives the same pixels alone, beside others, after a stop and after any othe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import diffusers
@@ -28,6 +29,7 @@ from minimon_server.engines.schedulers import KINDS
 from minimon_server.engines.sdxl_decoding import Previews, decode
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_prompts import Spoken, encode
+from minimon_server.engines.textual_inversion import TrainedWords
 
 PREVIEW_EVERY: Final = 5  # steps
 VERSIONS: Final = {"minimon": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
@@ -50,12 +52,21 @@ class Teller:
 class Drawing:
     """One request on its way through a loaded model."""
 
-    def __init__(self, request: DrawRequest, pipeline: Any, previews: Previews, place: Place, teller: Teller) -> None:
+    def __init__(
+        self,
+        request: DrawRequest,
+        pipeline: Any,
+        previews: Previews,
+        place: Place,
+        teller: Teller,
+        trained: TrainedWords | None = None,
+    ) -> None:
         self._request = request
         self._pipeline = pipeline
         self._previews = previews
         self._place = place
         self._teller = teller
+        self._trained = trained
         self._own_scheduler = pipeline.scheduler
         self._done = 0
         self._total = request.steps * len(request.seeds)
@@ -63,9 +74,7 @@ class Drawing:
     def all(self) -> Drawn:
         """Draw every seed, then decode them."""
         request, count = self._request, len(self._request.seeds)
-        guided = request.guidance_scale > 1 and self._pipeline.unet.config.time_cond_proj_dim is None
-        negative = request.negative_prompt if guided else None
-        spoken = encode(self._pipeline, request.prompt, negative, request.clip_skip)
+        spoken = self._spoken()
         evaluations = self._evaluations()
         self._teller.tell("drawing", 0, self._total)
         try:
@@ -78,6 +87,26 @@ class Drawing:
             pictures.append(self._picture(seed, one, spoken))
         self._teller.tell("decoding", count, count)
         return Drawn(tuple(pictures))
+
+    def _spoken(self) -> Spoken:
+        request = self._request
+        reason = None
+        if request.guidance_scale <= 1:
+            reason = "guidance_scale is 1 or less"
+        elif self._pipeline.unet.config.time_cond_proj_dim is not None:
+            reason = "this model guides itself"
+        spoken = encode(
+            self._pipeline,
+            request.prompt,
+            None if reason else request.negative_prompt,
+            request.clip_skip,
+            steps=request.steps,
+            trained=self._trained,
+            tell=lambda done, count: self._teller.tell("loading", done, count),
+        )
+        if reason and request.negative_prompt:
+            spoken = replace(spoken, ignored=(*spoken.ignored, f"negative_prompt: {reason}"))
+        return spoken
 
     def _scheduler(self) -> Any:
         """Return a scheduler that no picture has used: they keep state."""
@@ -102,7 +131,8 @@ class Drawing:
 
         def after_step(_: Any, index: int, __: Any, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             self._after(index + 1, evaluations, values["latents"])
-            return {}
+            before, step = (1 + at * request.steps // evaluations for at in (index, index + 1))
+            return spoken.change(before, step) if step <= request.steps else {}
 
         found = pipeline(
             prompt_embeds=spoken.prompt,
@@ -137,9 +167,8 @@ class Drawing:
         pixels, decoded_in = decode(self._pipeline.vae, latents)
         made_by = {
             "scheduler_class": type(self._own_scheduler).__name__,
-            "prompt_tokens": spoken.tokens,
-            "prompt_chunks": spoken.chunks,
-            "ignored": ["negative_prompt"] if self._request.negative_prompt and spoken.negative is None else [],
+            **spoken.amounts,
+            "ignored": list(spoken.ignored),
             "device": self._place.name,
             "dtype": str(self._place.dtype).removeprefix("torch."),
             "decoded_in": decoded_in,

@@ -1,103 +1,281 @@
-"""From words to what the UNet is told: both text encoders, over as many chunks as the words need. Cuts nothing.
+"""From words to what the UNet is told, step by step: both text encoders, weights, trained words. Cuts nothing.
 
-A prompt of one chunk gives exactly what the library's `encode_prompt` gives. A longer one is encoded 75 tokens at a
-time and the chunks are laid end to end, as A1111 does; the pooled embedding is the first chunk's.
+A plain prompt of one chunk gives exactly what the library's `encode_prompt` gives. Chunks are encoded one by one and
+laid end to end, the pooled embedding is the first chunk's, and weights are applied as A1111 does (`EmphasisOriginal`
+in modules/sd_emphasis.py, AUTOMATIC1111/stable-diffusion-webui 1.10): each encoder's hidden states, begin, end and
+padding among them, times the token's weight; then all of the chunk by what restores its mean.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.prompt_chunks import Chunk, Cutter
+from minimon_server.engines.prompt_encoders import Encoder, Key, Row
+from minimon_server.engines.prompt_schedule import Schedule, schedule
+from minimon_server.engines.prompt_syntax import weigh
+from minimon_server.engines.prompt_tags import tags, without_tags
+from minimon_server.engines.textual_inversion import Find, TrainedWords, nothing_trained
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 
-PENULTIMATE = 2  # the layer that SDXL was trained on, counted from the end
+PENULTIMATE: Final = 2  # the layer that SDXL was trained on, counted from the end
+TELL_EVERY: Final = 8  # encoded chunks
+# What is told of a prompt goes into records and files: so many reasons, of so many characters.
+MOST_REASONS: Final = 16
+LONGEST_REASON: Final = 200
+
+# Called while many chunks are encoded, with how many are done and how many there are; may raise to end it.
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One text as embeddings: [1, 77 * chunks, both widths], and [1, projection]."""
+
+    words: torch.Tensor
+    pooled: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A prompt over the steps, and how much of it there was at the most."""
+
+    schedule: Schedule
+    said: tuple[Said, ...]  # one an entry
+    tokens: int
+    chunks: int
+
+    def at(self, step: int) -> Said:
+        """Return what is told at `step`, from 1."""
+        return self.said[self.schedule.at(step)]
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A prompt and its negative as embeddings, and how much of each there was."""
+    """A prompt and its negative, None without guidance; `ignored` says what of them has no effect, and why."""
 
-    prompt: torch.Tensor
-    pooled: torch.Tensor
-    negative: torch.Tensor | None
-    negative_pooled: torch.Tensor | None
-    tokens: int
-    chunks: int
+    asked: Course
+    avoided: Course | None
+    ignored: tuple[str, ...]
+
+    @property
+    def prompt(self) -> torch.Tensor:
+        """The prompt's embeddings at the first step."""
+        return self.asked.at(1).words
+
+    @property
+    def pooled(self) -> torch.Tensor:
+        """The prompt's pooled embedding at the first step."""
+        return self.asked.at(1).pooled
+
+    @property
+    def negative(self) -> torch.Tensor | None:
+        """The negative prompt's embeddings at the first step, or None."""
+        return self.avoided.at(1).words if self.avoided else None
+
+    @property
+    def negative_pooled(self) -> torch.Tensor | None:
+        """The negative prompt's pooled embedding at the first step, or None."""
+        return self.avoided.at(1).pooled if self.avoided else None
+
+    @property
+    def amounts(self) -> dict[str, int]:
+        """How many tokens and chunks were read, at the most over all steps; of the negative prompt where it is used."""
+        told = {"prompt_tokens": self.asked.tokens, "prompt_chunks": self.asked.chunks}
+        if self.avoided:
+            told |= {"negative_tokens": self.avoided.tokens, "negative_chunks": self.avoided.chunks}
+        return told
+
+    def change(self, before: int, step: int) -> dict[str, torch.Tensor]:
+        """Return what the library's loop must be told when `step` follows `before`: nothing where nothing changes.
+
+        Its names, and its order: the negative goes first.
+        """
+        courses = [course for course in (self.avoided, self.asked) if course]
+        both = [course.at(step) for course in courses]
+        if all(one is course.at(before) for one, course in zip(both, courses, strict=True)):
+            return {}
+        return {
+            "prompt_embeds": torch.cat([one.words for one in both]),
+            "add_text_embeds": torch.cat([one.pooled for one in both]),
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
-    """One tokenizer with its encoder."""
+class _Read:
+    """One text as chunks of tokens, of each encoder."""
 
-    tokenizer: Any
-    encoder: Any
+    chunks: tuple[list[Chunk], ...]
 
     @property
-    def room(self) -> int:
-        """Tokens of a chunk, less the begin and the end."""
-        return min(int(self.tokenizer.model_max_length), int(self.encoder.config.max_position_embeddings)) - 2
+    def count(self) -> int:
+        return max(len(chunks) for chunks in self.chunks)
 
-    def chunks(self, text: str) -> list[list[int]]:
-        ids = self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
-        return [ids[at : at + self.room] for at in range(0, len(ids), self.room)] or [[]]
-
-    def encode(self, chunks: list[list[int]], layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the hidden states of all chunks, laid end to end, and the pooled embedding of the first."""
-        tokenizer = self.tokenizer
-        begin, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-        rows = [[begin, *ids, end] + [pad] * (self.room - len(ids)) for ids in chunks]
-        # One chunk at a time: a chunk gives the same numbers whatever follows it.
-        said = [
-            self.encoder(torch.tensor([row], device=self.encoder.device), output_hidden_states=True) for row in rows
-        ]
-        return torch.cat([one.hidden_states[-layer] for one in said], dim=1), said[0][0]
+    @property
+    def tokens(self) -> int:
+        return max(sum(len(chunk.ids) for chunk in chunks) for chunks in self.chunks)
 
 
 @torch.no_grad()
-def encode(pipeline: StableDiffusionXLPipeline, prompt: str, negative: str | None, clip_skip: int | None) -> Spoken:
-    """Return the embeddings of `prompt`, and of `negative` unless it is None: then there is no guidance.
+def encode(
+    pipeline: StableDiffusionXLPipeline,
+    prompt: str,
+    negative: str | None,
+    clip_skip: int | None,
+    *,
+    steps: int = 1,
+    trained: TrainedWords | None = None,
+    tell: Tell | None = None,
+) -> Spoken:
+    """Return the embeddings of `prompt` over `steps` steps, and of `negative` unless it is None: then there is no
+    guidance.
 
-    `clip_skip` counts as A1111 does: 1 is the last layer, 2 the one before, which is SDXL's own and what None means.
-    The negative prompt always takes SDXL's own, as in the library. An empty negative prompt is all zeros where the
-    model's settings say so.
+    `clip_skip` counts as A1111 does: 1 is the last layer, 2 the one before, which is SDXL's own and what None means. It
+    holds for both prompts. An empty negative prompt is all zeros where the model's settings say so.
     """
-    readers = [
-        _Reader(pipeline.tokenizer, pipeline.text_encoder),
-        _Reader(pipeline.tokenizer_2, pipeline.text_encoder_2),
+    encoders = [
+        Encoder(0, pipeline.tokenizer, pipeline.text_encoder),
+        Encoder(1, pipeline.tokenizer_2, pipeline.text_encoder_2),
     ]
     layer = PENULTIMATE if clip_skip is None else clip_skip
-    layers = min(int(reader.encoder.config.num_hidden_layers) for reader in readers)
+    layers = min(encoder.layers for encoder in encoders)
     if not 1 <= layer <= layers:
         raise EngineFault(f"clip_skip may be 1 to {layers} with this model.")
-    said = [reader.chunks(prompt) for reader in readers]
-    unsaid = [reader.chunks(negative or "") for reader in readers]
-    count = max(len(chunks) for chunks in [*said, *(unsaid if negative else [])])
-    words, pooled = _both(pipeline, readers, said, count, layer)
-    tokens = max(sum(map(len, chunks)) for chunks in said)
-    if negative is None:
-        return Spoken(words, pooled, None, None, tokens, count)
-    if not negative and pipeline.config["force_zeros_for_empty_prompt"]:
-        return Spoken(words, pooled, torch.zeros_like(words), torch.zeros_like(pooled), tokens, count)
-    negative_words, negative_pooled = _both(pipeline, readers, unsaid, count, PENULTIMATE)
-    return Spoken(words, pooled, negative_words, negative_pooled, tokens, count)
+    studio = _Studio(encoders, layer, trained)
+    positive = studio.read(without_tags(prompt), "prompt", steps)
+    zeros = negative == "" and pipeline.config["force_zeros_for_empty_prompt"]
+    unsaid = None if negative is None else studio.read(negative, "negative_prompt", steps)
+    for tag in tags(negative or ""):
+        studio.ignore("negative_prompt", f"{tag.written} is words there: LoRAs stand in the prompt")
+    used = [positive] if unsaid is None or zeros else [positive, unsaid]
+    count = max(read.count for _, reads in used for read in reads)
+    studio.encode([read for _, reads in used for read in reads], count, tell)
+    course = studio.course(*positive, count)
+    against = None
+    if zeros and unsaid is not None:
+        plain = course.said[0]
+        nothing = Said(torch.zeros_like(plain.words), torch.zeros_like(plain.pooled))
+        against = Course(unsaid[0], (nothing,), 0, 1)
+    elif unsaid is not None:
+        against = studio.course(*unsaid, count)
+    return Spoken(course, against, tuple(studio.reasons))
 
 
-def _both(
-    pipeline: StableDiffusionXLPipeline,
-    readers: list[_Reader],
-    said: list[list[list[int]]],
-    count: int,
-    layer: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encode through both encoders, with empty chunks at the end where one text is shorter than the other."""
-    padded = [chunks + [[]] * (count - len(chunks)) for chunks in said]
-    encoded = [reader.encode(chunks, layer) for reader, chunks in zip(readers, padded, strict=True)]
-    words = torch.cat([hidden for hidden, _ in encoded], dim=-1)
-    # The pooled embedding is the second encoder's, as in SDXL's training.
-    return words.to(dtype=pipeline.text_encoder_2.dtype), encoded[-1][1]
+class _Studio:
+    """What one request encodes with: each different chunk once."""
+
+    def __init__(self, encoders: Sequence[Encoder], layer: int, trained: TrainedWords | None) -> None:
+        self._encoders = encoders
+        self._layer = layer
+        self._rows: dict[Key, Row] = {}
+        self.reasons: list[str] = []
+        self._cutters = [
+            Cutter(encoder.tokenizer, encoder.room, find)
+            for encoder, find in zip(encoders, self._finders(trained), strict=True)
+        ]
+
+    def _finders(self, trained: TrainedWords | None) -> list[Find]:
+        names = trained.names() if trained else {}
+        if trained is None or not names:
+            return [nothing_trained for _ in self._encoders]
+        first, second = self._encoders
+        widths, room = (first.width, second.width), min(first.room, second.room)
+        return [trained.finder(names, one.tokenizer, widths, room, self._ignore_word) for one in self._encoders]
+
+    def ignore(self, field: str, why: str) -> None:
+        """Remember what of a field has no effect."""
+        reason = f"{field}: {why}"
+        if len(reason) > LONGEST_REASON:
+            reason = reason[: LONGEST_REASON - 1] + "…"
+        if len(self.reasons) == MOST_REASONS:
+            reason = "and more"
+        if len(self.reasons) <= MOST_REASONS and reason not in self.reasons:
+            self.reasons.append(reason)
+
+    def _ignore_word(self, name: str, why: str) -> None:
+        self.ignore(f"embedding {name}", why)
+
+    def read(self, text: str, field: str, steps: int) -> tuple[Schedule, list[_Read]]:
+        """Return a prompt as a schedule, and each entry of it as chunks."""
+        course = schedule(text, steps)
+        known: dict[str, _Read] = {}
+        for _, one in course.entries:
+            if one not in known:
+                weighed = weigh(one)
+                for why in weighed.ignored:
+                    self.ignore(field, why)
+                known[one] = _Read(tuple(cutter.cut(weighed.sections) for cutter in self._cutters))
+        return course, [known[one] for _, one in course.entries]
+
+    def encode(self, reads: Sequence[_Read], count: int, tell: Tell | None) -> None:
+        """Run the encoders over all chunks, and over an empty one where a text is shorter than `count`."""
+        wanted: dict[Key, tuple[Encoder, Chunk]] = {}
+        for read in reads:
+            for encoder, chunks in zip(self._encoders, read.chunks, strict=True):
+                for chunk in [*chunks, Chunk()] if len(chunks) < count else chunks:
+                    wanted[encoder.key(chunk)] = encoder, chunk
+        for done, (key, (encoder, chunk)) in enumerate(wanted.items()):
+            if tell is not None and done and done % TELL_EVERY == 0:
+                tell(done, len(wanted))
+            self._rows[key] = encoder.run(chunk, self._layer)
+
+    def course(self, course: Schedule, reads: Sequence[_Read], count: int) -> Course:
+        """Return a prompt as embeddings of `count` chunks.
+
+        A1111 encodes the texts of one schedule as one batch, and the mean that it restores is the whole batch's.
+        """
+        parts: list[list[torch.Tensor]] = []  # of each encoder, of each different text
+        different = list({id(read): read for read in reads}.values())
+        often = [sum(one is read for one in reads) for read in different]
+        for number, encoder in enumerate(self._encoders):
+            columns = []
+            for at in range(count):
+                chunks = [_at(read.chunks[number], at) for read in different]
+                rows = [self._rows[encoder.key(chunk)].hidden for chunk in chunks]
+                columns.append(self._emphasized(rows, [encoder.weights(chunk) for chunk in chunks], often))
+            parts.append([torch.cat(column, dim=1) for column in zip(*columns, strict=True)])
+        second = self._encoders[-1]
+        dtype = second.network.dtype
+        said = {
+            # The pooled embedding is the second encoder's, as in SDXL's training.
+            id(read): Said(torch.cat(both, dim=-1).to(dtype=dtype), self._rows[second.key(read.chunks[-1][0])].pooled)
+            for read, *both in zip(different, *parts, strict=True)
+        }
+        return Course(
+            course,
+            tuple(said[id(read)] for read in reads),
+            max(read.tokens for read in different),
+            max(read.count for read in different),
+        )
+
+    def _emphasized(
+        self, rows: list[torch.Tensor], weights: list[torch.Tensor | None], often: list[int]
+    ) -> list[torch.Tensor]:
+        """Return hidden states [1, tokens, width] times their tokens' weights, with the mean that all had before.
+
+        `weights` are [tokens, 1], or None where all are 1; `often` is how often each of the rows counts in the mean.
+        """
+        if all(weight is None for weight in weights):
+            return rows
+        plain = [row.float() for row in rows]
+        weighed = [row if weight is None else row * weight for row, weight in zip(plain, weights, strict=True)]
+        ratio = _mean(plain, often) / _mean(weighed, often)
+        if not bool(torch.isfinite(ratio)):
+            self.ignore("weights", "they cancel each other out, so there is no mean to restore")
+            return [row.to(dtype=rows[0].dtype) for row in weighed]
+        return [(row * ratio).to(dtype=rows[0].dtype) for row in weighed]
+
+
+def _at(chunks: list[Chunk], at: int) -> Chunk:
+    return chunks[at] if at < len(chunks) else Chunk()
+
+
+def _mean(rows: list[torch.Tensor], often: list[int]) -> Any:
+    return sum(row.mean() * times for row, times in zip(rows, often, strict=True)) / sum(often)

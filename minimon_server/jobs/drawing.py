@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from minimon_server.engines.messages import AdapterUse, DrawRequest, Engine
+from minimon_server.engines.messages import DrawRequest, Engine
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
+from minimon_server.jobs.asked_adapters import adapters_of, none_such
 from minimon_server.jobs.errors import ModelNotAvailable
 
 LARGEST_SEED: Final = 2**53 - 1
@@ -70,6 +71,7 @@ def request_for(
     if mistakes:
         raise InvalidRequest(fields=mistakes)
     model = models[_name(asked, models)]
+    adapters, _ = adapters_of(asked.prompt, asked.loras, model.supported_loras)
     width, height = asked.width or model.width, asked.height or model.height
     first = draw_seed() if asked.seed is None else asked.seed
     return DrawRequest(
@@ -83,7 +85,7 @@ def request_for(
         guidance_scale=model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale,
         scheduler=asked.scheduler,
         clip_skip=asked.clip_skip,
-        adapters=tuple(AdapterUse(name, weight) for name, weight in asked.loras),
+        adapters=adapters,
     )
 
 
@@ -98,11 +100,13 @@ def mistakes_in(
     name = _name(asked, models)
     model = None if "model" in wrong else models.get(name)
     if model is not None:
-        mistakes += [one for one in _unknown_loras(asked, model) if not _tells(one.field, wrong)]
+        _, wrong_tags = adapters_of(asked.prompt, asked.loras, model.supported_loras)
+        named = [*_unknown_loras(asked, model), *wrong_tags, *_wrong_clip_skip(asked, model)]
+        mistakes += [one for one in named if not _tells(one.field, wrong)]
     elif "model" not in wrong:
-        mistakes.append(FieldMistake("model", _none_such(models)))
+        mistakes.append(FieldMistake("model", none_such(models)))
     if "scheduler" not in wrong and asked.scheduler is not None and asked.scheduler not in schedulers:
-        mistakes.append(FieldMistake("scheduler", _none_such(schedulers)))
+        mistakes.append(FieldMistake("scheduler", none_such(schedulers)))
     width = asked.width or (model.width if model else 0)
     height = asked.height or (model.height if model else 0)
     if not {"width", "height"} & set(wrong) and width * height > MOST_PIXELS:
@@ -122,12 +126,14 @@ def _tells(field: str, wrong: Collection[str]) -> bool:
 
 def _unknown_loras(asked: Asked, model: ModelInfo) -> list[FieldMistake]:
     return [
-        FieldMistake(f"loras.{number}.name", _none_such(model.supported_loras))
+        FieldMistake(f"loras.{number}.name", none_such(model.supported_loras))
         for number, (name, _) in enumerate(asked.loras)
         if name not in model.supported_loras
     ]
 
 
-def _none_such(there: Iterable[str]) -> Text:
-    names = ", ".join(there)
-    return Text(f"n'existe pas ici ; il y a : {names or 'rien'}", f"is not here; there are: {names or 'none'}")
+def _wrong_clip_skip(asked: Asked, model: ModelInfo) -> list[FieldMistake]:
+    most = model.clip_layers
+    if asked.clip_skip is None or most is None or asked.clip_skip <= most:
+        return []
+    return [FieldMistake("clip_skip", Text(f"au plus {most} avec ce modèle", f"at most {most} with this model"))]

@@ -146,6 +146,7 @@ def _result(job: Job) -> Json | None:
         "width": first.width,
         "height": first.height,
         "removed": job.removed,
+        **{name: first.metadata.get(name) for name in ("prompt_tokens", "prompt_chunks", "ignored")},
     }
 
 

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from minimon_server.jobs.asked_adapters import MOST_LORAS
 from minimon_server.jobs.drawing import LARGEST_SEED
 from minimon_server.jobs.job import State
 from minimon_server.web.schemas import said
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 LONGEST_PROMPT = 32_768
-MOST_LORAS = 4
 MOST_PICTURES = 16
 LONGEST_WAIT = 120
 MOST_LISTED = 500
@@ -48,7 +48,10 @@ class DrawBody(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    prompt: Text = Field(min_length=1, **said("Ce que montre l'image.", "What the picture shows."))
+    prompt: Text = Field(
+        min_length=1,
+        **said("Ce que montre l'image, dans la syntaxe d'A1111.", "What the picture shows, in A1111's syntax."),
+    )
     negative_prompt: Text = Field("", **said("Ce qu'elle ne montre pas.", "What it does not show."))
     model: Name | None = Field(None, **said("Un des modèles de `/models`.", "One of the models of `/models`."))
     loras: Annotated[tuple[LoraWish, ...], Field(max_length=MOST_LORAS, strict=False)] = Field(
@@ -71,7 +74,7 @@ class DrawBody(BaseModel):
     height: Side | None = Field(None, **said("En pixels, multiple de 8.", "In pixels, a multiple of 8."))
     scheduler: Name | None = Field(None, **said("Sans lui, celui du modèle.", "Without it, the model's own."))
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = Field(
-        None, **said("Compté comme A1111 le fait.", "Counted as A1111 does.")
+        None, **said("Compté comme A1111 le fait, pour les deux prompts.", "Counted as A1111 does, for both prompts.")
     )
     count: int = Field(
         1,
@@ -117,6 +120,9 @@ class JobResult(BaseModel):
     width: int
     height: int
     removed: bool = Field(**said("Vrai : les images ne sont plus gardées.", "True: the pictures are kept no longer."))
+    prompt_tokens: int | None
+    prompt_chunks: int | None = Field(**said("De 75 jetons au plus.", "Of 75 tokens at the most."))
+    ignored: list[str] | None = Field(**said("Ce qui est sans effet, et pourquoi.", "What has no effect, and why."))
 
 
 class JobStatus(BaseModel):

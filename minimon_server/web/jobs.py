@@ -197,11 +197,13 @@ def words_of(body: DrawBody) -> bytes:
 
 def sketched(members: Mapping[str, Any], wrong: Collection[str]) -> Asked:
     """Return what can be made out of a body in which these fields are wrong."""
-    names = ("model", "width", "height", "scheduler")
+    names = ("model", "width", "height", "scheduler", "clip_skip")
     sound: dict[str, Any] = {name: members.get(name) for name in names if name not in wrong}
     loras = members.get("loras", ()) if "loras" not in wrong else ()
     held = [one.get("name", "") if isinstance(one, dict) else "" for one in loras]
-    return Asked("", loras=tuple((str(name), 1.0) for name in held), **sound)
+    prompt = str(members.get("prompt", "")) if "prompt" not in wrong else ""
+    # Without their weights, which may be wrong: a tag of the prompt that adds to one is judged by its own.
+    return Asked(prompt, loras=tuple((str(name), 0.0) for name in held), **sound)
 
 
 def job_id_of(request: Request) -> str:

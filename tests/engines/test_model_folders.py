@@ -31,7 +31,7 @@ def test_the_models_of_a_folder_with_their_defaults(models: Path, log: Logger) -
     (models / "empty").mkdir(exist_ok=True)
     folders = ModelFolders(models, log)
     assert [info.id for info in folders.infos()] == ["other", "small"]
-    assert folders.infos()[1] == ModelInfo("small", "small", width=64, height=64, steps=30, guidance_scale=5.0)
+    assert folders.infos()[1] == ModelInfo("small", "small", 64, 64, 30, 5.0, clip_layers=2)
     assert folders.broken() == {}
 
 

@@ -165,7 +165,7 @@ def test_what_made_a_picture_stands_inside_it(engine: SdxlEngine, request_for: A
 
 def test_a_negative_prompt_that_cannot_count_is_told(engine: SdxlEngine, request_for: Asking) -> None:
     (picture,) = engine.draw(request_for(guidance_scale=1.0), go_on).pictures
-    assert picture.metadata["ignored"] == ["negative_prompt"]
+    assert picture.metadata["ignored"] == ["negative_prompt: guidance_scale is 1 or less"]
 
 
 def test_nothing_is_asked_of_the_network(

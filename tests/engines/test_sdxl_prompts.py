@@ -38,7 +38,8 @@ def test_a_short_prompt_is_encoded_as_the_library_does(pipeline: Any, prompt: st
     for one, other in zip((ours.prompt, ours.negative, ours.pooled, ours.negative_pooled), theirs, strict=True):
         assert one is not None
         assert torch.equal(one, other)
-    assert ours.chunks == 1
+    assert ours.amounts["prompt_chunks"] == 1
+    assert ours.ignored == ()
 
 
 def test_no_guidance_needs_no_negative(pipeline: Any) -> None:
@@ -48,10 +49,10 @@ def test_no_guidance_needs_no_negative(pipeline: Any) -> None:
 @pytest.mark.parametrize(("asked", "librarys"), [(None, None), (2, None), (2, 0), (1, -1)])
 def test_clip_skip_counts_as_users_do(pipeline: Any, asked: int | None, librarys: int | None) -> None:
     ours = encode(pipeline, "a cat", "blurry", asked)
-    prompt, negative, _, _ = plainly(pipeline, "a cat", "blurry", librarys)
-    assert torch.equal(ours.prompt, prompt)
-    assert ours.negative is not None
-    assert torch.equal(ours.negative, negative)
+    # The library counts from the other side, and for the prompt alone: A1111 counts for both.
+    for text, found in (("a cat", ours.prompt), ("blurry", ours.negative)):
+        assert found is not None
+        assert torch.equal(found, plainly(pipeline, text, "", librarys)[0])
 
 
 def test_clip_skip_beyond_the_layers_is_said(pipeline: Any) -> None:
@@ -63,7 +64,7 @@ def test_clip_skip_beyond_the_layers_is_said(pipeline: Any) -> None:
 def test_a_long_prompt_is_its_chunks_end_to_end(pipeline: Any) -> None:
     prompt = words(160)
     ours = encode(pipeline, prompt, "blurry", None)
-    assert (ours.tokens, ours.chunks) == (160, 3)
+    assert ours.amounts == {"prompt_tokens": 160, "prompt_chunks": 3, "negative_tokens": 6, "negative_chunks": 1}
     marks = prompt.split()
     chunks = [plainly(pipeline, " ".join(marks[at : at + 75]), "blurry") for at in (0, 75, 150)]
     assert torch.equal(ours.prompt, torch.cat([chunk[0] for chunk in chunks], dim=1))
@@ -76,7 +77,7 @@ def test_a_long_prompt_is_its_chunks_end_to_end(pipeline: Any) -> None:
 
 def test_a_long_negative_prompt_is_not_cut_either(pipeline: Any) -> None:
     ours = encode(pipeline, "a cat", words(80), None)
-    assert ours.chunks == 2
+    assert ours.amounts == {"prompt_tokens": 4, "prompt_chunks": 1, "negative_tokens": 80, "negative_chunks": 2}
     assert ours.negative is not None
     assert ours.negative.shape == ours.prompt.shape
     other = encode(pipeline, "a cat", words(79) + " z", None)

@@ -35,6 +35,9 @@ def test_a_job_from_prompt_to_picture(tmp_path: Path) -> None:
             "width": 64,
             "height": 64,
             "removed": False,
+            "prompt_tokens": None,
+            "prompt_chunks": None,
+            "ignored": None,
         }
         assert done["request"]["prompt"] == "un dragon"
         assert (done["position"], done["phase"], done["error"], done["attempt"]) == (None, None, None, 1)
@@ -54,6 +57,13 @@ def test_what_a_request_leaves_out_is_the_models(tmp_path: Path) -> None:
         assert (asked["guidance_scale"], asked["negative_prompt"], asked["scheduler"]) == (0.0, "fog", "ddim")
         stacked = at.submit(model="pony-xl-v6", loras=[{"name": "style-anime", "weight": -0.5}])
         assert at.status(stacked)["request"]["loras"] == [{"name": "style-anime", "weight": -0.5}]
+
+
+def test_a_lora_in_the_prompt_is_one_of_loras(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        prompt = "a (cat:1.2) <lora:style-anime:0.8>"
+        asked = at.status(at.submit(prompt, model="pony-xl-v6"))["request"]
+        assert (asked["prompt"], asked["loras"]) == (prompt, [{"name": "style-anime", "weight": 0.8}])
 
 
 def test_the_longest_prompt_fits_however_it_is_written(tmp_path: Path) -> None:

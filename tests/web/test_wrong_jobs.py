@@ -60,6 +60,19 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"prompt": "a", "model": "sdxl-base", "loras": [{"name": "style-anime"}]},
         {"loras.0.name": "is not here; there are: none"},
     ),
+    "a tag": (
+        {"prompt": "a <lora:fog:0.5>", "model": "pony-xl-v6"},
+        {"prompt": "<lora:fog:0.5>: is not here; there are: style-anime, character-detailed"},
+    ),
+    "a tag, and a wrong form": (
+        {"prompt": "a <hypernet:fog>", "steps": 0, "loras": [{"name": "x", "weight": 3}], "model": "pony-xl-v6"},
+        {
+            "prompt": "<hypernet:fog>: there are no hypernetworks here",
+            "steps": "must be at least 1",
+            "loras.0.name": "is not here; there are: style-anime, character-detailed",
+            "loras.0.weight": "must be at most 2.0",
+        },
+    ),
     "mistakes of the form and of what there is": (
         {
             "prompt": "",
