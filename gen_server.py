@@ -29,7 +29,7 @@ try:
     from minimon_server.creatures.rarity import RarityTable
     from minimon_server.engines.files import load_pictures
     from minimon_server.engines.model_folders import ModelFolders
-    from minimon_server.engines.on_demand import NoEngine, make_engine
+    from minimon_server.engines.on_demand import NoEngine, make_engine, versions
     from minimon_server.engines.schedulers import SCHEDULERS
     from minimon_server.environment import read_settings, unknown_variables
     from minimon_server.errors import StartupError
@@ -172,7 +172,7 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     except NoEngine as error:
         log.warning("prompts cannot be drawn", reason=error.text.en)
         return nobody_draws(error.text)
-    return Drawing(models.infos, lambda: engine, SCHEDULERS)
+    return Drawing(models.infos, lambda: engine, SCHEDULERS, versions=versions, fingerprint=models.fingerprint)
 
 
 def bindings(settings: Settings) -> list[Binding]:

@@ -21,6 +21,7 @@ MODELS = (
     ModelInfo("pony-xl-v6", "PonyXL v6", 1024, 1024, 25, 7.0, ("style-anime", "character-detailed")),
     ModelInfo("tiny", "Tiny", 64, 64, 4, 1.0),
 )
+VERSIONS = {"minimon": "0"}
 
 
 def plain_png(width: int, height: int, colour: bytes, text: str) -> bytes:
@@ -75,7 +76,7 @@ class Crayon:
     def _picture(self, request: DrawRequest, seed: int) -> DrawnPicture:
         colour = sha256(f"{request.prompt} {seed} {request.stack}".encode()).digest()[:3]
         pixels = colour * (request.width * request.height)
-        made_by = {"scheduler_class": "None", "versions": {"minimon": "0"}, "engine": "crayon"}
+        made_by = {"scheduler_class": "None", "versions": VERSIONS, "engine": "crayon"}
         return DrawnPicture(pixels, seed, request.width, request.height, describe(request, seed, made_by))
 
     @staticmethod
@@ -92,4 +93,4 @@ class Crayon:
 
 def drawing_with(engine: Crayon, models: Callable[[], Sequence[ModelInfo]] = lambda: MODELS) -> Drawing:
     """Return what makes a server draw with this engine."""
-    return Drawing(models, lambda: engine, schedulers=("euler", "ddim"))
+    return Drawing(models, lambda: engine, schedulers=("euler", "ddim"), versions=lambda: dict(VERSIONS))

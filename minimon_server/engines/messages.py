@@ -28,7 +28,8 @@ class DrawRequest:
     """All that decides a job's pictures; every default has been filled in before it is made.
 
     One picture is drawn for each of `seeds`. `width` and `height` are pixels. `scheduler` and `clip_skip` are None
-    where the model's own are meant.
+    where the model's own are meant. `guidance_rescale` is 0 to 1. `format` is one of `picture_formats.FORMATS`, and
+    `quality`, 1 to 100, is None for the formats that lose nothing.
     """
 
     model: str
@@ -42,6 +43,9 @@ class DrawRequest:
     scheduler: str | None = None
     clip_skip: int | None = None
     adapters: tuple[AdapterUse, ...] = ()
+    guidance_rescale: float = 0.0
+    format: str = "png"
+    quality: int | None = None
     schema: int = SCHEMA
 
     @property

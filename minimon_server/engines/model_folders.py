@@ -12,10 +12,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, offered
 from minimon_server.logs import Logger
 
 PIPELINE: Final = "StableDiffusionXLPipeline"
@@ -28,12 +30,17 @@ NETWORKS: Final = {
 }
 TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
 TOKENIZER_CLASSES: Final = ("CLIPTokenizer", "CLIPTokenizerFast")
+SAMPLES: Final = 64  # of each file, the first at its beginning
+SAMPLE_BYTES: Final = 16 * 1024
 LARGEST_JSON: Final = 16 * 1024 * 1024
 
 # Steps and guidance where a request says nothing. A distilled model shows itself by the scheduler it comes with.
 USUAL: Final = (30, 5.0)
 LCM: Final = (4, 1.0)
 TURBO: Final = (1, 0.0)
+# Guidance over-exposes the pictures of a model with zero terminal SNR (Lin et al. 2023, "Common Diffusion Noise
+# Schedules and Sample Steps are Flawed", section 3.4, where 0.7 is the authors' choice).
+ZERO_SNR_RESCALE: Final = 0.7
 
 Signature = tuple[int, ...]
 
@@ -84,6 +91,15 @@ class ModelFolders:
             raise BrokenModel(f"The model {model} cannot be loaded: {found}.")
         there = ", ".join(info.id for info in self.infos()) or "none"
         raise BrokenModel(f"There is no model {model} here; there are: {there}.")
+
+    def fingerprint(self, model: str) -> str | None:
+        """Return what tells the weights of `model` from others, see `fingerprint_of`; None when there is none."""
+        found = self._look().get(model)
+        try:
+            return fingerprint_of(found.path) if isinstance(found, ModelFolder) else None
+        except BrokenModel as error:
+            self._log.warning("model has no fingerprint", model=model, reason=str(error))
+            return None
 
     def _look(self) -> Mapping[str, ModelFolder | str]:
         with self._lock:
@@ -138,9 +154,39 @@ def read_model(path: Path) -> ModelFolder:
         raise BrokenModel("its sizes cannot be read from unet/config.json and vae/config.json")
     pixels = side * 2 ** (len(blocks) - 1)
     steps, guidance = _pace(scheduler)
-    layers = min(_layers(path, part) for part in ("text_encoder", "text_encoder_2"))
-    info = ModelInfo(path.name, path.name, pixels, pixels, steps, guidance, clip_layers=layers)
+    names = tuple(offered(scheduler))
+    info = ModelInfo(
+        path.name,
+        path.name,
+        width=pixels,
+        height=pixels,
+        steps=steps,
+        guidance_scale=guidance,
+        guidance_rescale=ZERO_SNR_RESCALE if has_zero_snr(scheduler) else 0.0,
+        schedulers=None if names == SCHEDULERS else names,
+        clip_layers=min(_layers(path, part) for part in ("text_encoder", "text_encoder_2")),
+    )
     return ModelFolder(info, path, settings, variants)
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return a SHA-256 over the weights of the folder at `path`: names, sizes, beginnings and evenly spread samples.
+
+    Whole files would take seconds; another training of the same network differs in every sample. Raise `BrokenModel`
+    when the weights cannot be read.
+    """
+    digest = sha256()
+    try:
+        for file in sorted(file for part in NETWORKS for file in (path / part).glob("*.safetensors")):
+            size = file.stat().st_size
+            digest.update(f"{file.relative_to(path)} {size}\n".encode())
+            with file.open("rb", buffering=0) as opened:
+                for number in range(SAMPLES):
+                    opened.seek(size * number // SAMPLES)
+                    digest.update(opened.read(SAMPLE_BYTES))
+    except OSError as error:
+        raise BrokenModel(f"its weights cannot be read ({(error.strerror or 'error').lower()})") from None
+    return digest.hexdigest()
 
 
 def _layers(path: Path, part: str) -> int:

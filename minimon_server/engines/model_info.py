@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One model that can be asked for, and what a request that leaves these out gets."""
+    """One model that can be asked for, and what a request that leaves these out gets.
+
+    `schedulers` are the names that it can be drawn with; None: all that the engine knows.
+    """
 
     id: str
     name: str
@@ -17,3 +20,5 @@ class ModelInfo:
     guidance_scale: float
     supported_loras: tuple[str, ...] = ()
     clip_layers: int | None = None  # the largest `clip_skip`; None: not known before it is loaded
+    guidance_rescale: float = 0.0
+    schedulers: tuple[str, ...] | None = None

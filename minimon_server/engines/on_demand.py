@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Final
 
+from minimon_server import __version__
 from minimon_server.engines.devices import DeviceWish, cuda_problem
 from minimon_server.engines.messages import (
     Drawn,
@@ -41,11 +43,16 @@ def missing_packages() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
-def pack(picture: DrawnPicture) -> bytes:
-    """Return the file of a picture; what packs it is imported at the first one."""
+def pack(picture: DrawnPicture, kind: str = "png", quality: int | None = None) -> bytes:
+    """Return the file of a picture, see `picture_files.pack`; what packs it is imported at the first one."""
     from minimon_server.engines import picture_files
 
-    return picture_files.pack(picture)
+    return picture_files.pack(picture, kind, quality)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a picture tells, without importing what has them."""
+    return {"minimon": __version__, **{name: version(name) for name in ("torch", "diffusers")}}
 
 
 def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> Engine:

@@ -24,9 +24,12 @@ def describe(request: DrawRequest, seed: int, made_by: Mapping[str, Any]) -> dic
         "height": request.height,
         "steps": request.steps,
         "guidance_scale": request.guidance_scale,
+        "guidance_rescale": request.guidance_rescale,
         "scheduler": request.scheduler,
         "clip_skip": request.clip_skip,
         "adapters": [{"name": adapter.name, "weight": adapter.weight} for adapter in request.adapters],
+        "format": request.format,
+        "quality": request.quality,
         **made_by,
     }
 
@@ -42,6 +45,7 @@ def infotext(told: Mapping[str, Any]) -> str:
         "Size": f"{told['width']}x{told['height']}",
         "Model": _quoted(told["model"]),
         "Clip skip": told["clip_skip"],
+        "CFG rescale": f"{rescale:g}" if (rescale := told["guidance_rescale"]) else None,
         "Version": f"Minimon {told['versions']['minimon']}",
     }
     lines = [told["prompt"]]

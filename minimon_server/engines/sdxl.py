@@ -17,8 +17,9 @@ from minimon_server.engines.messages import (
     EngineFault,
     Report,
 )
-from minimon_server.engines.model_folders import BrokenModel, ModelFolder, ModelFolders
-from minimon_server.engines.schedulers import KINDS, SCHEDULERS
+from minimon_server.engines.model_folders import BrokenModel, ModelFolder, ModelFolders, fingerprint_of
+from minimon_server.engines.picture_files import can_be_written
+from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_loading import Place, choose_place, load
@@ -37,6 +38,7 @@ class _Loaded:
     folder: ModelFolder
     pipeline: Any
     previews: Previews
+    fingerprint: str
 
 
 class SdxlEngine:
@@ -61,7 +63,10 @@ class SdxlEngine:
         try:
             teller = Teller(report)
             model = self._ready(request, teller)
-            return Drawing(request, model.pipeline, model.previews, self._here(), teller, self._trained).all()
+            place = self._here()
+            return Drawing(
+                request, model.pipeline, model.previews, place, teller, model.fingerprint, self._trained
+            ).all()
         except torch.OutOfMemoryError as error:
             self._log.warning("out of memory", model=request.model, problem=str(error))
             text = _out_of_memory(request, str(error))
@@ -98,7 +103,7 @@ class SdxlEngine:
             place = self._here()
             self.close()
             pipeline = load(folder, place, lambda read, whole: teller.tell("loading", read, whole))
-            self._model = _Loaded(request.stack, folder, pipeline, Previews(pipeline.vae))
+            self._model = _Loaded(request.stack, folder, pipeline, Previews(pipeline.vae), fingerprint_of(folder.path))
             self._log.info("model loaded", model=request.model, device=place.name)
         return self._model
 
@@ -107,12 +112,14 @@ def refuse_what_cannot_be(request: DrawRequest) -> None:
     """Raise `EngineFault` for what no model here could do, before anything is loaded for it."""
     if request.adapters:
         raise EngineFault("Adapters (LoRA) cannot be used yet; nothing was drawn without them.")
-    if request.scheduler is not None and request.scheduler not in KINDS:
+    if request.scheduler is not None and request.scheduler not in SCHEDULERS:
         raise EngineFault(f"There is no scheduler {request.scheduler}; there are: {', '.join(SCHEDULERS)}.")
     if not request.seeds or request.steps < 1:
         raise EngineFault("A request needs at least one seed and one step.")
     if request.width % 8 or request.height % 8:
         raise EngineFault("Width and height are multiples of 8.")
+    if not can_be_written(request.format):
+        raise EngineFault(f"The Pillow that is installed here cannot write {request.format}; nothing was drawn.")
 
 
 def give_memory_back() -> None:

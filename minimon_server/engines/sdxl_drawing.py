@@ -29,6 +29,7 @@ from minimon_server.engines.schedulers import KINDS
 from minimon_server.engines.sdxl_decoding import Previews, decode
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_prompts import Spoken, encode
+from minimon_server.engines.sdxl_schedulers import fresh
 from minimon_server.engines.textual_inversion import TrainedWords
 
 PREVIEW_EVERY: Final = 5  # steps
@@ -59,6 +60,7 @@ class Drawing:
         previews: Previews,
         place: Place,
         teller: Teller,
+        fingerprint: str,
         trained: TrainedWords | None = None,
     ) -> None:
         self._request = request
@@ -66,6 +68,7 @@ class Drawing:
         self._previews = previews
         self._place = place
         self._teller = teller
+        self._fingerprint = fingerprint
         self._trained = trained
         self._own_scheduler = pipeline.scheduler
         self._done = 0
@@ -104,17 +107,13 @@ class Drawing:
             trained=self._trained,
             tell=lambda done, count: self._teller.tell("loading", done, count),
         )
-        if reason and request.negative_prompt:
-            spoken = replace(spoken, ignored=(*spoken.ignored, f"negative_prompt: {reason}"))
+        for name in ("negative_prompt", "guidance_rescale"):
+            if reason and getattr(request, name):
+                spoken = replace(spoken, ignored=(*spoken.ignored, f"{name}: {reason}"))
         return spoken
 
     def _scheduler(self) -> Any:
-        """Return a scheduler that no picture has used: they keep state."""
-        settings = self._own_scheduler.config
-        if self._request.scheduler is None:
-            return type(self._own_scheduler).from_config(settings)
-        kind = KINDS[self._request.scheduler]
-        return getattr(diffusers, kind.library_class).from_config(settings, **kind.options)
+        return fresh(self._own_scheduler, self._request.scheduler)
 
     def _evaluations(self) -> int:
         """Return how often the UNet is asked for one picture: a scheduler of second order asks twice a step."""
@@ -143,6 +142,7 @@ class Drawing:
             height=request.height,
             num_inference_steps=request.steps,
             guidance_scale=request.guidance_scale,
+            guidance_rescale=request.guidance_rescale,
             # On the CPU, whatever computes: the same noise on every machine.
             generator=torch.Generator("cpu").manual_seed(seed),
             output_type="latent",
@@ -166,6 +166,7 @@ class Drawing:
     def _picture(self, seed: int, latents: torch.Tensor, spoken: Spoken) -> DrawnPicture:
         pixels, decoded_in = decode(self._pipeline.vae, latents)
         made_by = {
+            "model_fingerprint": self._fingerprint,
             "scheduler_class": type(self._own_scheduler).__name__,
             **spoken.amounts,
             "ignored": list(spoken.ignored),

@@ -8,6 +8,8 @@ from typing import Final
 
 from minimon_server.engines.messages import DrawRequest, Engine
 from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.picture_formats import FORMATS
+from minimon_server.engines.schedulers import named
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
 from minimon_server.jobs.asked_adapters import adapters_of, none_such
 from minimon_server.jobs.errors import ModelNotAvailable
@@ -19,6 +21,7 @@ MOST_PIXELS: Final = 2048 * 1536
 _TOO_LARGE: Final = Text(
     f"largeur fois hauteur : au plus {MOST_PIXELS} pixels", f"width times height: at most {MOST_PIXELS} pixels"
 )
+_LOSSLESS: Final = Text("PNG ne perd rien : il n'a pas de qualité", "PNG loses nothing: it has no quality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,16 @@ class Drawing:
     """Who draws prompts, and with what. `models` is asked at every request, for folders come and go; it may block.
 
     `schedulers` are the names that the engine knows besides a model's own. `unavailable` says why nobody draws here.
+    `versions` are those of what decides pixels, by the names under which a picture tells them, and `fingerprint` tells
+    a model's weights from others; it may block, too.
     """
 
     models: Callable[[], Sequence[ModelInfo]]
     make_engine: Callable[[], Engine]
     schedulers: tuple[str, ...] = ()
     unavailable: Text | None = None
+    versions: Callable[[], Mapping[str, str]] = dict
+    fingerprint: Callable[[str], str | None] = lambda _model: None
 
 
 def nobody_draws(why: Text) -> Drawing:
@@ -59,6 +66,9 @@ class Asked:
     scheduler: str | None = None
     clip_skip: int | None = None
     count: int = 1
+    guidance_rescale: float | None = None
+    format: str = "png"
+    quality: int | None = None
 
 
 def request_for(
@@ -73,6 +83,10 @@ def request_for(
     model = models[_name(asked, models)]
     adapters, _ = adapters_of(asked.prompt, asked.loras, model.supported_loras)
     width, height = asked.width or model.width, asked.height or model.height
+    scheduler = None if asked.scheduler is None else named(asked.scheduler, _there(model, schedulers))
+    guidance = model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
+    # What rescales guidance is a default only where there is guidance: else every picture would tell it as ignored.
+    rescale = model.guidance_rescale if guidance > 1 else 0.0
     first = draw_seed() if asked.seed is None else asked.seed
     return DrawRequest(
         model=model.id,
@@ -82,10 +96,13 @@ def request_for(
         width=width,
         height=height,
         steps=model.steps if asked.steps is None else asked.steps,
-        guidance_scale=model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale,
-        scheduler=asked.scheduler,
+        guidance_scale=guidance,
+        scheduler=scheduler,
         clip_skip=asked.clip_skip,
         adapters=adapters,
+        guidance_rescale=rescale if asked.guidance_rescale is None else asked.guidance_rescale,
+        format=asked.format,
+        quality=FORMATS[asked.format].quality if asked.quality is None else asked.quality,
     )
 
 
@@ -105,13 +122,35 @@ def mistakes_in(
         mistakes += [one for one in named if not _tells(one.field, wrong)]
     elif "model" not in wrong:
         mistakes.append(FieldMistake("model", none_such(models)))
-    if "scheduler" not in wrong and asked.scheduler is not None and asked.scheduler not in schedulers:
-        mistakes.append(FieldMistake("scheduler", none_such(schedulers)))
+    if "scheduler" not in wrong and asked.scheduler is not None:
+        mistakes += _scheduler_mistakes(asked.scheduler, _there(model, schedulers), schedulers)
+    if not {"format", "quality"} & set(wrong) and asked.quality is not None and FORMATS[asked.format].quality is None:
+        mistakes.append(FieldMistake("quality", _LOSSLESS))
     width = asked.width or (model.width if model else 0)
     height = asked.height or (model.height if model else 0)
     if not {"width", "height"} & set(wrong) and width * height > MOST_PIXELS:
         mistakes.append(FieldMistake("width", _TOO_LARGE))
     return mistakes
+
+
+def _there(model: ModelInfo | None, schedulers: Sequence[str]) -> Sequence[str]:
+    """Return the names that go with a model, or all, where nobody knows which model it is."""
+    return schedulers if model is None or model.schedulers is None else model.schedulers
+
+
+def _scheduler_mistakes(asked: str, there: Sequence[str], schedulers: Sequence[str]) -> list[FieldMistake]:
+    if named(asked, there) is not None:
+        return []
+    known = named(asked, schedulers)
+    return [FieldMistake("scheduler", _not_with_this(known, there) if known else none_such(there))]
+
+
+def _not_with_this(name: str, there: Sequence[str]) -> Text:
+    names = ", ".join(there)
+    return Text(
+        f"{name} dessinerait autre chose que ce modèle ; avec lui : {names or 'rien que le sien'}",
+        f"{name} would draw something else than this model; with it: {names or 'its own alone'}",
+    )
 
 
 def _name(asked: Asked, models: Mapping[str, ModelInfo]) -> str:

@@ -14,14 +14,20 @@ from typing import Any, Final
 
 from minimon_server.disk import make_folder
 from minimon_server.engines.messages import DrawnPicture
+from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.errors import StartupError
 from minimon_server.jobs.disk import UNFINISHED, finish, write_unfinished
 from minimon_server.jobs.job import Job, PictureFile
 
+_ENDINGS: Final = "|".join(one.ending for one in FORMATS.values())
+_OF_ENDINGS: Final = {one.ending: one.media_type for one in FORMATS.values()}
+MEDIA_TYPES: Final = tuple(_OF_ENDINGS.values())
 # What we have written ourselves. Anything else in the folder is somebody's, and left alone.
 _OURS: Final = re.compile(
-    rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:\.\d+){{1,2}}\.png(?:{UNFINISHED})?"
+    rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:\.\d+){{1,2}}\.(?:{_ENDINGS})(?:{UNFINISHED})?"
 )
+# What makes a file's bytes of a picture: its pixels, the format, and the quality or None.
+Pack = Callable[[DrawnPicture, str, int | None], bytes]
 # Longer texts (a prompt) stand in the picture and in the request; a record need not hold them once for each picture.
 LONGEST_TEXT: Final = 1024
 
@@ -33,11 +39,8 @@ class Damaged(Exception):
 class PictureStore:
     """The one writer of its folder. Every call may wait for the disk: call it beside the event loop."""
 
-    def __init__(self, folder: Path, pack: Callable[[DrawnPicture], bytes]) -> None:
-        """`folder` is made by `prepare`, and need not be there where nothing is ever written.
-
-        `pack` makes a file's bytes of a picture.
-        """
+    def __init__(self, folder: Path, pack: Pack) -> None:
+        """`folder` is made by `prepare`, and need not be there where nothing is ever written."""
         self._folder = folder
         self._pack = pack
 
@@ -51,30 +54,33 @@ class PictureStore:
 
     def write(self, job: Job, pictures: Sequence[DrawnPicture]) -> tuple[PictureFile, ...]:
         """Write all pictures of an attempt and return what the record says of them; `OSError` leaves none behind."""
-        names = names_of(job.id, job.attempt, len(pictures))
+        asked = job.request
+        names = names_of(job.id, job.attempt, len(pictures), FORMATS[asked.format].ending)
         paths = [self._folder / name for name in names]
         try:
-            files = [self._put(path, picture) for path, picture in zip(paths, pictures, strict=True)]
+            files = [
+                self._put(path, picture, self._pack(picture, asked.format, asked.quality))
+                for path, picture in zip(paths, pictures, strict=True)
+            ]
             finish(paths)
         except OSError:
             self.remove([name + end for name in names for end in ("", UNFINISHED)])
             raise
         return tuple(files)
 
-    def _put(self, path: Path, picture: DrawnPicture) -> PictureFile:
-        packed = self._pack(picture)
+    def _put(self, path: Path, picture: DrawnPicture, packed: bytes) -> PictureFile:
         write_unfinished(path, packed)
         return _described(path.name, picture, packed)
 
     def read(self, picture: PictureFile) -> bytes:
         """Return the bytes that were written; raise `Damaged` when they cannot be had."""
         try:
-            png = (self._folder / picture.name).read_bytes()
+            packed = (self._folder / picture.name).read_bytes()
         except OSError as error:
             raise Damaged(picture.name) from error
-        if sha256(png).hexdigest() != picture.digest:
+        if sha256(packed).hexdigest() != picture.digest:
             raise Damaged(picture.name)
-        return png
+        return packed
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, those that are not there included."""
@@ -90,11 +96,16 @@ class PictureStore:
         return {name[0]: name[1] for name in found if name and name[0] not in named}
 
 
-def names_of(job_id: str, attempt: int, count: int) -> list[str]:
+def names_of(job_id: str, attempt: int, count: int, ending: str = "png") -> list[str]:
     """Return the file names of an attempt: `<job>.<attempt>.png`, or with `.1`, `.2` and so on for several pictures."""
     if count == 1:
-        return [f"{job_id}.{attempt}.png"]
-    return [f"{job_id}.{attempt}.{number}.png" for number in range(1, count + 1)]
+        return [f"{job_id}.{attempt}.{ending}"]
+    return [f"{job_id}.{attempt}.{number}.{ending}" for number in range(1, count + 1)]
+
+
+def media_type_of(name: str) -> str:
+    """Return the media type of one of our files, by its ending."""
+    return _OF_ENDINGS[name.rpartition(".")[2]]
 
 
 def _described(name: str, picture: DrawnPicture, packed: bytes) -> PictureFile:

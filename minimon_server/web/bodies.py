@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
@@ -11,21 +14,26 @@ from minimon_server.web.problems import header
 MOST_BYTES = 16 * 1024
 
 
+_JSON: Final = Text(
+    "Le corps doit être annoncé par « Content-Type: application/json ».",
+    "The body must be announced by 'Content-Type: application/json'.",
+)
+
+
 async def read_json_body(scope: Scope, receive: Receive, most_bytes: int = MOST_BYTES) -> bytes:
-    """Return the body of a request that says it is JSON.
+    """Return the body of a request that says it is JSON; see `read_body`."""
+    return await read_body(scope, receive, ("application/json",), _JSON, most_bytes)
+
+
+async def read_body(scope: Scope, receive: Receive, kinds: Collection[str], wanted: Text, most_bytes: int) -> bytes:
+    """Return the body of a request that says it is one of `kinds`; `wanted` tells those that do not what to say.
 
     That it must say so is no pedantry: a page of another site cannot, without being asked first (CORS preflight), and
     would otherwise reach a server on its visitor's own machine. Raise `UnsupportedMediaType` or `PayloadTooLarge`;
     the edge refuses larger bodies before, where there is an edge.
     """
-    media_type = header(scope, b"content-type").partition(b";")[0].strip(b" \t").lower()
-    if media_type != b"application/json":
-        raise UnsupportedMediaType(
-            Text(
-                "Le corps doit être annoncé par « Content-Type: application/json ».",
-                "The body must be announced by 'Content-Type: application/json'.",
-            )
-        )
+    if media_type_of(scope) not in kinds:
+        raise UnsupportedMediaType(wanted)
     message = await receive()
     if not message.get("more_body"):
         body: bytes = message.get("body", b"")
@@ -44,3 +52,8 @@ async def read_json_body(scope: Scope, receive: Receive, most_bytes: int = MOST_
         if size > most_bytes:
             raise PayloadTooLarge(limit=most_bytes)
     return b"".join(parts)
+
+
+def media_type_of(scope: Scope) -> str:
+    """Return the media type that a request says its body has, without parameters, or nothing."""
+    return header(scope, b"content-type").partition(b";")[0].strip(b" \t").lower().decode("latin-1")

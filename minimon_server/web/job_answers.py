@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from minimon_server.errors import Language, Text
 from minimon_server.jobs.job import Job, PictureFile, State
+from minimon_server.jobs.pictures import media_type_of
 from minimon_server.jobs.standing import Standing
 
 Json = dict[str, Any]
@@ -40,6 +41,7 @@ def accepted(job: Job, standing: Standing) -> Json:
         "position": standing.position,
         "eta_seconds": _rounded(standing.eta_seconds),
         "seed": job.request.seeds[0],
+        "scheduler": job.request.scheduler,
     }
 
 
@@ -100,10 +102,10 @@ def drawing_failed(job: Job) -> Response:
     return Response(body, 500, {"Cache-Control": "no-store", "X-Job-ID": job.id}, "application/json")
 
 
-def png(job: Job, picture: PictureFile, data: bytes) -> Response:
+def picture_file(job: Job, picture: PictureFile, data: bytes) -> Response:
     """Return one picture with what made it."""
     headers = {"Cache-Control": "no-store", "X-Job-ID": job.id, "X-Generation-Metadata": metadata(job, picture)}
-    return Response(data, 200, headers, "image/png")
+    return Response(data, 200, headers, media_type_of(picture.name))
 
 
 def metadata(job: Job, picture: PictureFile) -> str:

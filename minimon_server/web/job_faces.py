@@ -15,10 +15,10 @@ from minimon_server.jobs.job import State
 from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.jobs.pace import BOUNDS
 from minimon_server.jobs.service import Jobs
-from minimon_server.web import job_events, job_pictures, jobs, models
+from minimon_server.web import job_events, job_pictures, jobs, models, replay
 from minimon_server.web.edge import BODY_BYTES
 from minimon_server.web.gate import Cost, Face
-from minimon_server.web.job_schemas import LARGEST_BODY
+from minimon_server.web.job_schemas import LARGEST_BODY, LARGEST_PICTURE
 from minimon_server.web.metrics import Family, Source
 from minimon_server.web.readiness import Check
 
@@ -33,11 +33,13 @@ def faces(service: Jobs, drawing: Drawing) -> list[Face]:
     """Return the faces of jobs and models."""
     looks = ModelLooks(drawing.models)
     desk = jobs.JobDesk(service, drawing, looks, lambda: secrets.randbelow(LARGEST_SEED + 1))
+    again = replay.ReplayDesk(desk, drawing)
     pictures = job_pictures.PictureDesk(service)
     events = job_events.EventDesk(service, secrets.token_hex(4))
-    shelf = models.Shelf(looks)
+    shelf = models.Shelf(looks, drawing.schedulers)
     return [
         Face("/generate", desk.generate, method="POST", guide=jobs.GENERATE),
+        Face("/replay", again.replay, method="POST", guide=replay.REPLAY),
         Face("/status/{job_id}", desk.status, guide=jobs.STATUS),
         Face("/image/{job_id}", pictures.image, guide=job_pictures.IMAGE),
         Face("/download/{filename}", pictures.download, guide=job_pictures.DOWNLOAD),
@@ -51,8 +53,8 @@ def faces(service: Jobs, drawing: Drawing) -> list[Face]:
 
 def body_bytes(method: bytes, target: bytes) -> int:
     """Return how large a body the edge lets through."""
-    asks = method == b"POST" and target.partition(b"?")[0] == b"/generate"
-    return LARGEST_BODY if asks else BODY_BYTES
+    path = target.partition(b"?")[0] if method == b"POST" else b""
+    return {b"/generate": LARGEST_BODY, b"/replay": LARGEST_PICTURE}.get(path, BODY_BYTES)
 
 
 def check(service: Jobs) -> Check:

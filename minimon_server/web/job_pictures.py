@@ -11,19 +11,21 @@ from starlette.responses import Response
 from minimon_server.errors import Gone, NotFound, Text
 from minimon_server.jobs.errors import JobsUnavailable
 from minimon_server.jobs.job import State
+from minimon_server.jobs.pictures import MEDIA_TYPES
 from minimon_server.jobs.service import Jobs
 from minimon_server.web import job_answers
-from minimon_server.web.guide import Answer, Guide
+from minimon_server.web.guide import Answer, Guide, Shape
 from minimon_server.web.job_schemas import DrawingFailed, ImageQuery, NoQuery, StillDrawing
 from minimon_server.web.jobs import JOB_ID, JSON, job_id_of
 from minimon_server.web.problems import header, spoken_language
 from minimon_server.web.validation import read_query
 
-_FILE: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.[0-9]{1,9}){1,2}\.png")
+_FILE: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.[0-9]{1,9}){1,2}\.[a-z]{3,4}")
 _NO_FILE: Final = Text("Aucune image n'a ce nom.", "No picture has this name.")
 _NO_PICTURE: Final = Text("Cette tâche n'a pas autant d'images.", "This job has not so many pictures.")
 _CANCELLED: Final = Text("Cette tâche a été annulée.", "This job was cancelled.")
-_PNG_HEADERS: Final = {
+_FILES: Final[dict[str, Shape]] = dict.fromkeys(MEDIA_TYPES, "bytes")
+_FILE_HEADERS: Final = {
     "X-Job-ID": Text("La tâche.", "The job."),
     "X-Generation-Metadata": Text(
         "Ce qui a fait l'image : JSON en ASCII, 4 Kio au plus.", "What made the picture: ASCII JSON, at most 4 KiB."
@@ -41,7 +43,7 @@ IMAGE: Final = Guide(
     query=ImageQuery,
     path=JOB_ID,
     answers=(
-        Answer(Text("L'image.", "The picture."), {"image/png": "bytes"}, headers=_PNG_HEADERS),
+        Answer(Text("L'image.", "The picture."), _FILES, headers=_FILE_HEADERS),
         Answer(
             Text("Pas encore prête.", "Not ready yet."),
             {JSON: StillDrawing},
@@ -57,7 +59,7 @@ DOWNLOAD: Final = Guide(
     summary=Text("Une image par son nom de fichier.", "A picture by its file name."),
     query=NoQuery,
     path={"filename": Text("Le nom que donne `/status`.", "The name that `/status` gives.")},
-    answers=(Answer(Text("L'image.", "The picture."), {"image/png": "bytes"}, headers=_PNG_HEADERS),),
+    answers=(Answer(Text("L'image.", "The picture."), _FILES, headers=_FILE_HEADERS),),
     errors=(Gone, JobsUnavailable, NotFound),
     samples=("-k {token}{base}/download/$FILENAME -o picture.png",),
 )
@@ -87,7 +89,7 @@ class PictureDesk:
         if query.n > len(job.pictures):
             raise NotFound(_NO_PICTURE)
         picture = job.pictures[query.n - 1]
-        return job_answers.png(job, picture, await self._jobs.picture(job, picture))
+        return job_answers.picture_file(job, picture, await self._jobs.picture(job, picture))
 
     async def download(self, request: Request) -> Response:
         """Answer with the picture of a name that some record holds."""
@@ -98,5 +100,5 @@ class PictureDesk:
         job = await self._jobs.get(found[1])
         for picture in job.pictures:
             if picture.name == found[0]:
-                return job_answers.png(job, picture, await self._jobs.picture(job, picture))
+                return job_answers.picture_file(job, picture, await self._jobs.picture(job, picture))
         raise NotFound(_NO_FILE)

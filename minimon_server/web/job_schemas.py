@@ -19,6 +19,8 @@ LONGEST_WAIT = 120
 MOST_LISTED = 500
 # Two prompts whose every character is written as two \uXXXX, and the rest.
 LARGEST_BODY = 1024 * 1024
+# The largest file that can be asked for, pure noise as JPEG of quality 100 with the longest prompts, has 13.3 MiB.
+LARGEST_PICTURE = 16 * 1024 * 1024
 
 
 def _plain_number(value: object) -> object:
@@ -82,6 +84,13 @@ class DrawBody(BaseModel):
         le=MOST_PICTURES,
         **said("Combien d'images, de graines consécutives.", "How many pictures, of consecutive seeds."),
     )
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, **said("Contre la surexposition ; sans lui, celui du modèle.", "Against over-exposure; else the model's.")
+    )
+    format: Literal["png", "webp", "jpeg", "avif"] = Field("png", **said("Du fichier.", "Of the file."))
+    quality: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None, **said("Sauf en PNG ; 90, ou 80 en AVIF.", "Not with PNG; 90, or 80 with AVIF.")
+    )
 
 
 class Meta(BaseModel):
@@ -108,6 +117,25 @@ class JobAccepted(BaseModel):
     position: int | None = Field(**said("1 : la prochaine.", "1: the next one."))
     eta_seconds: float | None = Field(**said("Estimé, dès que mesuré.", "An estimate, as soon as there is one."))
     seed: int = Field(**said("La graine de la première image.", "The seed of the first picture."))
+    scheduler: str | None = Field(**said("Son nom ici ; null : celui du modèle.", "Its name here; null: the model's."))
+
+
+class Difference(BaseModel):
+    """Something that is not as it was when a picture was made."""
+
+    what: str = Field(**said("Son nom dans les métadonnées.", "Its name in the metadata."))
+    then: str | None
+    now: str | None
+
+
+class JobReplayed(JobAccepted):
+    """The answer of `POST /replay`."""
+
+    differences: list[Difference] = Field(
+        **said(
+            "Ce qui a changé depuis, et peut changer l'image.", "What has changed since, and may change the picture."
+        )
+    )
 
 
 class JobResult(BaseModel):
@@ -203,6 +231,7 @@ class ModelLine(BaseModel):
     id: str
     name: str
     supported_loras: list[str]
+    schedulers: list[str] = Field(**said("Ceux avec lesquels il va.", "Those that go with it."))
     defaults: dict[str, float] = Field(**said("Ce que reçoit qui ne dit rien.", "What those get who do not say."))
 
 

@@ -46,6 +46,8 @@ from minimon_server.web.limits import address_key
 from minimon_server.web.observe import note
 from minimon_server.web.validation import Examined, examine_json, read_query
 
+# The body, status and headers of an answer.
+Accepted = tuple[dict[str, Any], int, dict[str, str]]
 JSON: Final = "application/json"
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY: Final = re.compile(r"[!-~]{1,255}")
@@ -129,8 +131,12 @@ class JobDesk:
     async def generate(self, request: Request) -> Response:
         """Accept a job."""
         read_query(request.scope, NoQuery)
-        key = idempotency_key(request)
         examined = examine_json(await read_json_body(request.scope, request.receive, LARGEST_BODY), DrawBody)
+        return json_answer(*await self.accept(request, examined))
+
+    async def accept(self, request: Request, examined: Examined[DrawBody]) -> Accepted:
+        """Take what is asked for as a job, and return the answer's body, status and headers."""
+        key = idempotency_key(request)
         if (body := examined.read) is None:
             raise invalid([*examined.mistakes, *await self._more_mistakes(examined)])
         said, client = body.model_dump(), client_of(request)
@@ -140,7 +146,7 @@ class JobDesk:
             job = await self._jobs.submit(await self._wish(body, said, client, asked, key))
         note(request.scope, job=job.id)
         headers = {"Location": f"/status/{job.id}"}
-        return json_answer(job_answers.accepted(job, self._jobs.standing(job)), 202, headers)
+        return job_answers.accepted(job, self._jobs.standing(job)), 202, headers
 
     async def _wish(self, body: DrawBody, said: dict[str, Any], client: str, asked: bytes, key: str | None) -> Wish:
         """Fill in what was left out; raise what `request_for` does, or `EngineUnavailable`."""
@@ -197,13 +203,14 @@ def words_of(body: DrawBody) -> bytes:
 
 def sketched(members: Mapping[str, Any], wrong: Collection[str]) -> Asked:
     """Return what can be made out of a body in which these fields are wrong."""
-    names = ("model", "width", "height", "scheduler", "clip_skip")
+    names = ("model", "width", "height", "scheduler", "clip_skip", "quality")
     sound: dict[str, Any] = {name: members.get(name) for name in names if name not in wrong}
     loras = members.get("loras", ()) if "loras" not in wrong else ()
     held = [one.get("name", "") if isinstance(one, dict) else "" for one in loras]
     prompt = str(members.get("prompt", "")) if "prompt" not in wrong else ""
+    kind = "png" if "format" in wrong else members.get("format", "png")
     # Without their weights, which may be wrong: a tag of the prompt that adds to one is judged by its own.
-    return Asked(prompt, loras=tuple((str(name), 0.0) for name in held), **sound)
+    return Asked(prompt, loras=tuple((str(name), 0.0) for name in held), format=kind, **sound)
 
 
 def job_id_of(request: Request) -> str:

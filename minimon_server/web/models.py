@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -34,8 +35,10 @@ LORAS: Final = Guide(
 class Shelf:
     """The endpoints; models are looked up at every request."""
 
-    def __init__(self, looks: ModelLooks) -> None:
+    def __init__(self, looks: ModelLooks, schedulers: Sequence[str]) -> None:
+        """`schedulers` are the names that the engine knows; a model may go with fewer."""
         self._looks = looks
+        self._schedulers = schedulers
 
     async def models(self, request: Request) -> Response:
         """List the models."""
@@ -45,9 +48,11 @@ class Shelf:
                 "id": model.id,
                 "name": model.name,
                 "supported_loras": list(model.supported_loras),
+                "schedulers": list(self._schedulers if model.schedulers is None else model.schedulers),
                 "defaults": {
                     "steps": model.steps,
                     "guidance_scale": model.guidance_scale,
+                    "guidance_rescale": model.guidance_rescale,
                     "width": model.width,
                     "height": model.height,
                 },

@@ -127,6 +127,8 @@ def _operation(
     if guide.body:
         content = {"application/json": {"schema": {"$ref": _reference(guide.body.__name__)}}}
         operation["requestBody"] = {"required": True, "content": content}
+    if guide.files:
+        operation["requestBody"] = {"required": True, "content": {kind: {} for kind in guide.files}}
     return operation
 
 
@@ -201,7 +203,7 @@ def _errors(face: Face, guide: Guide, settings: Settings, language: Language) ->
         kinds += [Unauthorized, Forbidden]
     if face.cost is not Cost.FREE and settings.rate_limit_per_min:
         kinds.append(RateLimited)
-    if guide.query or guide.body:
+    if guide.query or guide.body or guide.files:
         kinds.append(InvalidRequest)
     if face.param_convertors:
         kinds.append(BadRequest)  # the edge takes no control characters in a path

@@ -120,11 +120,12 @@ class _Page:
     def _body(self, operation: Json) -> str:
         if "requestBody" not in operation:
             return ""
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        name = _target(schema)
-        return (
-            f"<h3>{self._say('body')}</h3>{self._table(self._rows(name, '', self._schemas[name].get('required', ())))}"
-        )
+        content = operation["requestBody"]["content"]
+        title = f"<h3>{self._say('body')}</h3>"
+        if "application/json" not in content:
+            return title + "<p>" + ", ".join(f"<code>{escape(kind)}</code>" for kind in content) + "</p>"
+        name = _target(content["application/json"]["schema"])
+        return title + self._table(self._rows(name, "", self._schemas[name].get("required", ())))
 
     def _answer(self, status: str, told: Json, shown: dict[str, str]) -> str:
         """Return one answer; `shown` holds the shapes that were shown already, and the status of each."""

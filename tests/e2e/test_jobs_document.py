@@ -57,7 +57,7 @@ def bash(block: str, server: RunningServer) -> subprocess.CompletedProcess[str]:
 
 def test_every_block_of_jobs_md_works(tmp_path: Path) -> None:
     found = blocks("jobs.md", "bash")
-    assert len(found) == 3
+    assert len(found) == 4
     with DrawingServer(tmp_path, CRAYON_STEP_SECONDS="0.01") as server:
         for block in found:
             said = bash(block, server).stdout

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from minimon_server.engines.model_folders import BrokenModel, ModelFolders
+from minimon_server.engines.model_folders import SAMPLES, BrokenModel, ModelFolders, fingerprint_of
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.logs import Logger
 
@@ -162,3 +162,33 @@ def test_no_folder_is_no_models_and_no_name_is_a_path(models: Path, tmp_path: Pa
     for name in ("../models/small", str(models / "small"), "", "."):
         with pytest.raises(BrokenModel, match="There is no model"):
             ModelFolders(models, log).find(name)
+
+
+def test_a_fingerprint_is_of_the_weights_and_of_nothing_else(own: Path, models: Path, log: Logger) -> None:
+    folders = ModelFolders(own, log)
+    before = folders.fingerprint("small")
+    assert before is not None
+    assert before == ModelFolders(models, log).fingerprint("small")
+    assert before != ModelFolders(models, log).fingerprint("other")
+    assert folders.fingerprint("never") is None
+    change(own / "small" / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
+    assert folders.fingerprint("small") == before
+    file = own / "small" / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = file.read_bytes()
+    half = len(whole) // 2 // SAMPLES * SAMPLES
+    file.write_bytes(whole[:half] + bytes(byte ^ 1 for byte in whole[half:]))
+    assert folders.fingerprint("small") != before
+    file.write_bytes(whole)
+    assert folders.fingerprint("small") == before
+
+
+def test_weights_that_cannot_be_read_have_no_fingerprint(
+    own: Path, log: Logger, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    folders = ModelFolders(own, log)
+    assert folders.fingerprint("small")
+    (own / "small" / "vae" / "more.safetensors").mkdir()
+    assert folders.fingerprint("small") is None
+    assert logged()[-1]["reason"] == "its weights cannot be read (is a directory)"
+    with pytest.raises(BrokenModel, match=r"its weights cannot be read \(is a directory\)"):
+        fingerprint_of(own / "small")

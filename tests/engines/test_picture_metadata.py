@@ -27,6 +27,8 @@ def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
     [
         ({}, "Sampler: EulerDiscreteScheduler, CFG scale: 5, Seed: 9, Size: 64x64, Model: small, Version"),
         ({"scheduler": "euler_a"}, "Sampler: Euler a, CFG scale: 5"),
+        ({"guidance_rescale": 0.7}, "Model: small, CFG rescale: 0.7, Version"),
+        ({"scheduler": "dpmpp_3m_sde_exponential"}, "Sampler: DPM++ 3M SDE Exponential, CFG scale: 5"),
         ({"clip_skip": 2}, "Model: small, Clip skip: 2, Version: Minimon 1.2.3"),
         ({"model": 'a, "b": c'}, 'Model: "a, \\"b\\": c", Version'),
     ],

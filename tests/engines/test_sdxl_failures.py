@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import features
 from safetensors.torch import load_file, save_file
 
 from minimon_server.engines.messages import DrawRequest, EngineFault, Progress
 from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.picture_files import can_be_written
+from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_decoding import decode
 from minimon_server.logs import Logger
@@ -141,6 +144,18 @@ def test_a_file_cut_short_is_a_model_that_cannot_be_loaded(
     with pytest.raises(EngineFault) as caught:
         SdxlEngine(ModelFolders(tmp_path, log), "cpu", log).draw(request_for(), go_on)
     assert str(tmp_path) not in caught.value.text
+
+
+def test_a_format_that_cannot_be_written_is_told_before_anything_is_drawn(
+    engine: SdxlEngine, request_for: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(can_be_written(kind) for kind in FORMATS)
+    monkeypatch.setattr(features, "check", lambda name: name != "avif")
+    heard = Heard()
+    with pytest.raises(EngineFault, match="cannot write avif"):
+        engine.draw(request_for(format="avif"), heard)
+    assert heard == []
+    assert engine.draw(request_for(format="webp"), go_on).pictures
 
 
 def test_cuda_that_was_wished_for_and_is_not_there_is_said(models: Path, request_for: Asking, log: Logger) -> None:

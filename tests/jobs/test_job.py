@@ -36,6 +36,15 @@ def test_a_record_is_read_back_as_it_was_written() -> None:
     assert read == job
 
 
+def test_a_request_written_before_formats_and_rescaling_is_still_read() -> None:
+    asked = orjson.loads(written_request(JOB))
+    for name in ("guidance_rescale", "format", "quality"):
+        del asked[name]
+    read = read_job(JOB.id, JOB.number, "PENDING", 3, orjson.dumps(asked), written_record(JOB))
+    assert read == JOB
+    assert (read.request.guidance_rescale, read.request.format, read.request.quality) == (0.0, "png", None)
+
+
 def test_a_record_of_a_later_version_is_left_alone() -> None:
     later = orjson.dumps(orjson.loads(written_record(JOB)) | {"schema": 2, "colour": "blue"})
     with pytest.raises(NewerRecord):

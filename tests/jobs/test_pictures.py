@@ -24,7 +24,7 @@ def drawn(shade: int, **metadata: object) -> DrawnPicture:
     return DrawnPicture(bytes([shade]) * 48, shade, 4, 4, metadata)
 
 
-def packed(picture: DrawnPicture) -> bytes:
+def packed(picture: DrawnPicture, _kind: str, _quality: int | None) -> bytes:
     return small_png(picture.pixels[0])
 
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from minimon_server.engines.files import png_size
+from minimon_server.engines.picture_reading import told_in
 from tests.web.drawing_scene import ENGLISH, easel
 
 
@@ -39,6 +40,22 @@ def test_metadata_is_at_most_four_kibibytes(tmp_path: Path) -> None:
         assert "prompt" not in json.loads(text)
         assert json.loads(text)["seed"] == 5
         assert at.status(job)["request"]["prompt"] == prompt
+
+
+def test_metadata_fits_whatever_is_asked_and_the_rest_stands_in_the_file(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        prompt, negative = "\U0001f409" * 32_768, '"\x7f\n' * 10_000
+        loras = [{"name": "style-anime", "weight": 0.123456789}] * 4
+        job = at.submit(prompt, negative_prompt=negative, model="pony-xl-v6", loras=loras, width=64, height=64, steps=1)
+        answer = at.client.get(f"/image/{job}?wait=20")
+        text = answer.headers["x-generation-metadata"]
+        assert len(text) <= 4096
+        assert text.isascii()
+        assert text.isprintable()
+        assert json.loads(text)["loras"] == loras
+        assert {"prompt", "negative_prompt"} & set(json.loads(text)) == set()
+        for told in (told_in(answer.content), at.status(job)["request"]):
+            assert (told["prompt"], told["negative_prompt"]) == (prompt, negative)
 
 
 def test_until_it_is_there_the_answer_is_the_contracts_202(tmp_path: Path) -> None:

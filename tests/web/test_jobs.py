@@ -66,6 +66,19 @@ def test_a_lora_in_the_prompt_is_one_of_loras(tmp_path: Path) -> None:
         assert (asked["prompt"], asked["loras"]) == (prompt, [{"name": "style-anime", "weight": 0.8}])
 
 
+def test_schedulers_formats_and_rescaling_are_told_as_they_will_be(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        answer = at.client.post(
+            "/generate", json={"prompt": "a", "model": "tiny", "scheduler": "DDIM", "format": "avif"}
+        )
+        assert answer.json()["scheduler"] == "ddim"
+        asked = at.status(answer.json()["job_id"])["request"]
+        assert (asked["scheduler"], asked["format"], asked["quality"]) == ("ddim", "avif", 80)
+        assert at.client.post("/generate", json={"prompt": "a"}).json()["scheduler"] is None
+        rescaled = at.submit(guidance_rescale=0.3)
+        assert at.status(rescaled)["request"]["guidance_rescale"] == 0.3
+
+
 def test_the_longest_prompt_fits_however_it_is_written(tmp_path: Path) -> None:
     with easel(tmp_path) as at:
         at.until(at.submit("é" * 32_768, negative_prompt="\U0001f409" * 32_768), state="SUCCESS")
@@ -194,7 +207,14 @@ def test_models_and_loras_are_listed_as_the_contract_has_them(tmp_path: Path) ->
         models = at.client.get("/models").json()["models"]
         assert models[1]["id"] == "pony-xl-v6"
         assert models[1]["supported_loras"] == ["style-anime", "character-detailed"]
-        assert models[0]["defaults"] == {"steps": 30, "guidance_scale": 7.5, "width": 1024, "height": 1024}
+        assert models[0]["defaults"] == {
+            "steps": 30,
+            "guidance_scale": 7.5,
+            "guidance_rescale": 0.0,
+            "width": 1024,
+            "height": 1024,
+        }
+        assert models[0]["schedulers"] == ["euler", "ddim"]
         assert at.client.get("/loras").json() == {"loras": []}
 
 

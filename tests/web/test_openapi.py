@@ -52,6 +52,17 @@ def test_parameters_are_those_that_validate(tmp_path: Path) -> None:
     assert "GENERATION_FAILED" in generate["responses"]["500"]["description"]
 
 
+def test_a_body_that_is_a_file_is_told_by_its_kinds(tmp_path: Path) -> None:
+    with app_under_test(tmp_path) as bench:
+        replay = bench.client.get("/openapi.json").json()["paths"]["/replay"]["post"]
+        page = bench.client.get("/docs").text
+    kinds = ["image/png", "image/webp", "image/jpeg", "image/avif"]
+    assert list(replay["requestBody"]["content"]) == kinds
+    assert {"413", "415", "422"} <= set(replay["responses"])
+    section = page.partition('id="post-replay"')[2].partition("<section")[0]
+    assert ", ".join(f"<code>{kind}</code>" for kind in kinds) in section
+
+
 def test_security_follows_the_settings(tmp_path: Path) -> None:
     either: list[dict[str, list[str]]] = [{}, {"bearer": []}]
     for environ, generate, ready in (

@@ -56,6 +56,22 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "width": "width times height: at most 3145728 pixels",
         },
     ),
+    "formats": (
+        {"prompt": "a", "format": "gif", "quality": 0, "guidance_rescale": 1.5},
+        {
+            "format": "must be one of: 'png', 'webp', 'jpeg' or 'avif'",
+            "quality": "must be at least 1",
+            "guidance_rescale": "must be at most 1.0",
+        },
+    ),
+    "a quality of a format that there is not": (
+        {"prompt": "a", "format": ["gif"], "quality": 90},
+        {"format": "must be one of: 'png', 'webp', 'jpeg' or 'avif'"},
+    ),
+    "a quality of what loses nothing": (
+        {"prompt": 3, "quality": 90},
+        {"prompt": "must be a text", "quality": "PNG loses nothing: it has no quality"},
+    ),
     "adapters": (
         {"prompt": "a", "model": "sdxl-base", "loras": [{"name": "style-anime"}]},
         {"loras.0.name": "is not here; there are: none"},

@@ -1,0 +1,30 @@
+"""A scheduler of the library for one picture, from a model's own configuration and a name. Draws nothing."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import diffusers
+
+from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.schedulers import KINDS, has_zero_snr, refusal
+
+
+def fresh(own: Any, name: str | None) -> Any:
+    """Return a scheduler that no picture has used: they keep state. `own` is the model's, `name` None means its class.
+
+    A model of zero terminal SNR begins at its last timestep, "trailing", whatever its files say: from any other it
+    would begin with noise that it has never seen (Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps
+    are Flawed", section 3.3). Raise `EngineFault` where the class would draw something else than the model means.
+    """
+    settings = {"_class_name": type(own).__name__, **own.config}
+    library_class = type(own).__name__ if name is None else KINDS[name].library_class
+    if (reason := refusal(library_class, settings)) is not None:
+        raise EngineFault(f"{name or library_class} cannot draw with this model: {reason}.")
+    kind: Any = type(own) if name is None else getattr(diffusers, library_class)
+    options = {} if name is None else dict(KINDS[name].options)
+    if has_zero_snr(settings):
+        options["timestep_spacing"] = "trailing"
+    known = inspect.signature(kind.__init__).parameters
+    return kind.from_config(own.config, **{key: value for key, value in options.items() if key in known})

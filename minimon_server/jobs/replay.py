@@ -1,0 +1,126 @@
+"""From what a picture says of itself to the request that would make it again. Reads no file and checks no values.
+
+Whoever made the file chose what it says: the request is checked as any other, and here only that nothing is missing,
+and nothing there that we would pass over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from minimon_server.engines.picture_reading import NotReadable, kind_of, told_in
+from minimon_server.engines.prompt_tags import tags
+from minimon_server.errors import FieldMistake, InvalidRequest, Text
+
+__all__ = ["MADE_BY", "NotReadable", "body_of", "differences", "kind_of", "told_in"]
+
+# What `picture_metadata.describe` tells of a request, and what a body of `POST /generate` calls it.
+CARRIED: Final[Mapping[str, str]] = {
+    "model": "model",
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "seed": "seed",
+    "width": "width",
+    "height": "height",
+    "steps": "steps",
+    "guidance_scale": "guidance_scale",
+    "scheduler": "scheduler",
+    "clip_skip": "clip_skip",
+    "adapters": "loras",
+    "guidance_rescale": "guidance_rescale",
+    "format": "format",
+    "quality": "quality",
+}
+# Null in these says something: the model's own scheduler and layer, and a format that loses nothing.
+MAY_BE_NULL: Final = frozenset({"scheduler", "clip_skip", "quality"})
+# What files said before these fields were there; a model's default may have become something else.
+BEFORE: Final[Mapping[str, Any]] = {"guidance_rescale": 0.0, "format": "png", "quality": None}
+# What decided a picture and cannot be had from its file, each with the reason. None so far.
+NOT_REPLAYABLE: Final[Mapping[str, Text]] = {}
+# What an engine tells besides: how it went, not what was asked.
+MADE_BY: Final = frozenset(
+    {
+        "schema",
+        "scheduler_class",
+        "prompt_tokens",
+        "prompt_chunks",
+        "negative_tokens",
+        "negative_chunks",
+        "ignored",
+        "device",
+        "dtype",
+        "decoded_in",
+        "versions",
+        "engine",
+        "model_fingerprint",
+    }
+)
+WEIGHT_DIGITS: Final = 9  # what a sum of weights is wrong by, as the numbers of a computer are, is less
+MOST_NAMED: Final = 20
+LONGEST_NAME: Final = 64
+
+_MISSING: Final = Text("manque dans ce fichier", "is missing in this file")
+_UNKNOWN: Final = Text(
+    "inconnu ici : une autre version a fait ce fichier", "is unknown here: another version has made this file"
+)
+
+
+def body_of(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of `POST /generate` that asks for one picture again, with the values as the file holds them.
+
+    Raise `InvalidRequest` naming what is missing, and what is there that could not be carried into a request.
+    """
+    whole = {**BEFORE, **told}
+    mistakes = [FieldMistake(name, _MISSING) for name in CARRIED if whole.get(name) is None and name not in MAY_BE_NULL]
+    mistakes += [FieldMistake(name, why) for name, why in NOT_REPLAYABLE.items() if whole.get(name)]
+    unknown = [name for name in whole if name not in CARRIED and name not in MADE_BY and name not in NOT_REPLAYABLE]
+    mistakes += [FieldMistake(name[:LONGEST_NAME], _UNKNOWN) for name in unknown[:MOST_NAMED]]
+    if mistakes:
+        raise InvalidRequest(fields=mistakes)
+    whole["adapters"] = _beside_tags(whole["prompt"], whole["adapters"])
+    return {said: whole[name] for name, said in CARRIED.items() if whole.get(name) is not None}
+
+
+def _beside_tags(prompt: object, adapters: object) -> object:
+    """Return the adapters without what the tags of the prompt bring, which will bring it again."""
+    if not isinstance(prompt, str) or not isinstance(adapters, list):
+        return adapters  # to be refused by whoever checks values
+    brought: dict[str, float] = {}
+    for tag in tags(prompt):
+        brought[tag.name] = brought.get(tag.name, 0.0) + (tag.weight or 0.0)
+    left = []
+    for use in adapters:
+        more = brought.get(str(use.get("name"))) if isinstance(use, dict) else None
+        if more is not None and isinstance(use.get("weight"), int | float):
+            rest = round(use["weight"] - more, WEIGHT_DIGITS)
+            if rest:
+                left.append({**use, "weight": rest})
+        else:
+            left.append(use)
+    return left
+
+
+def differences(
+    told: Mapping[str, Any], here: Mapping[str, str], fingerprint: str | None
+) -> list[dict[str, str | None]]:
+    """Return what decided the picture and is not the same here, by name: `then`, and `now`; None where it is not.
+
+    `here` are the versions, and `fingerprint` is the model's; files of earlier versions told none.
+    """
+    versions = told.get("versions")
+    then = versions if isinstance(versions, dict) else {}
+    names = [*here, *(name for name in list(then)[:MOST_NAMED] if name not in here)]
+    was = told.get("model_fingerprint")
+    changed = [{"what": "model_fingerprint", "then": _shown(was), "now": fingerprint}] if was != fingerprint else []
+    return changed + [
+        {"what": f"versions.{name}"[:LONGEST_NAME], "then": _shown(then.get(name)), "now": here.get(name)}
+        for name in names
+        if then.get(name) != here.get(name)
+    ]
+
+
+def _shown(value: object) -> str | None:
+    if value is None:
+        return None
+    return value[:LONGEST_NAME] if isinstance(value, str) else "?"

@@ -1,0 +1,59 @@
+"""A picture drawn by the real engine, made again from its file by a server that was started anew and drew others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from minimon_server.engines.picture_reading import told_in
+from tests.e2e.running import RunningServer
+from tests.small_pipeline import build
+
+SMALL = {"steps": 3, "width": 64, "height": 64}
+
+
+def server_in(folder: Path) -> RunningServer:
+    return RunningServer(
+        folder, MINIMON_MODELS_DIR=str(folder / "models"), MINIMON_DEVICE="cpu", MINIMON_RATE_LIMIT_PER_MIN="0"
+    )
+
+
+def picture_of(client: httpx2.Client, accepted: httpx2.Response) -> httpx2.Response:
+    assert accepted.status_code == 202, accepted.text
+    while (answer := client.get(f"/image/{accepted.json()['job_id']}?wait=10")).status_code == 202:
+        pass  # the libraries are imported at the first job, which takes seconds
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def again(client: httpx2.Client, file: bytes, kind: str) -> httpx2.Response:
+    return client.post("/replay", content=file, headers={"Content-Type": f"image/{kind}"}, timeout=60)
+
+
+def test_a_file_makes_the_same_file_after_a_restart(tmp_path: Path) -> None:
+    kind = "avif"
+    build(tmp_path / "models" / "small")
+    wish: dict[str, Any] = {"prompt": "a red cat ❤", "seed": 7, "scheduler": "DPM++ 2M SDE Karras", "format": kind}
+    with server_in(tmp_path) as server, server.client() as client:
+        accepted = client.post("/generate", json=wish | SMALL)
+        assert accepted.json()["scheduler"] == "dpmpp_2m_sde_karras"
+        first = picture_of(client, accepted)
+        assert first.headers["content-type"] == f"image/{kind}"
+        assert server.end() == 0
+    with server_in(tmp_path) as server, server.client() as client:
+        picture_of(client, client.post("/generate", json=SMALL | {"prompt": "another", "scheduler": "heun", "seed": 1}))
+        replayed = again(client, first.content, kind)
+        assert replayed.json()["differences"] == []
+        assert picture_of(client, replayed).content == first.content
+        assert server.end() == 0
+    build(tmp_path / "models" / "small", seed=1)
+    with server_in(tmp_path) as server, server.client() as client:
+        replayed = again(client, first.content, kind)
+        (difference,) = replayed.json()["differences"]
+        assert difference["what"] == "model_fingerprint"
+        assert difference["then"] == told_in(first.content)["model_fingerprint"] != difference["now"]
+        other = picture_of(client, replayed).content
+        assert told_in(other)["model_fingerprint"] == difference["now"]
+        assert server.end() == 0

@@ -1,0 +1,132 @@
+"""From a file's words to a request: every field carried or named, nothing passed over, and what is not as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from minimon_server.engines.messages import AdapterUse, DrawRequest
+from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.picture_metadata import describe
+from minimon_server.errors import InvalidRequest, Text
+from minimon_server.jobs import replay
+from minimon_server.jobs.drawing import Asked, request_for
+from minimon_server.web.job_schemas import DrawBody
+from tests.jobs.scene import MADE_BY, REQUEST
+
+FULL = replace(
+    REQUEST,
+    negative_prompt="blurry",
+    seeds=(2**53 - 1,),
+    scheduler="dpmpp_2m_karras",
+    clip_skip=2,
+    adapters=(AdapterUse("neon", 0.5), AdapterUse("ink", -1.0)),
+    guidance_rescale=0.7,
+    format="jpeg",
+    quality=33,
+)
+
+
+# Its defaults are others than what the requests hold: nothing may be left to them.
+MODEL = ModelInfo("tiny", "Tiny", 128, 128, 9, 1.5, ("neon", "ink"), guidance_rescale=0.4)
+
+
+def told(request: DrawRequest) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(describe(request, request.seeds[0], MADE_BY)))
+    return found
+
+
+def asked_again(words: dict[str, Any]) -> DrawRequest:
+    """Return the request that a file's words lead to, by the way of `POST /replay`."""
+    body = DrawBody.model_validate_json(json.dumps(replay.body_of(words)))
+    loras = tuple((lora.name, lora.weight) for lora in body.loras)
+    return request_for(
+        Asked(**{**body.model_dump(), "loras": loras}), {MODEL.id: MODEL}, ("dpmpp_2m_karras",), lambda: 1
+    )
+
+
+@pytest.mark.parametrize("request_", [REQUEST, FULL], ids=["plain", "full"])
+def test_a_request_comes_back_as_it_was(request_: DrawRequest) -> None:
+    assert asked_again(told(request_)) == request_
+
+
+@pytest.mark.parametrize(
+    ("prompt", "adapters", "loras"),
+    [
+        ("a <lora:neon:0.8>", (AdapterUse("neon", 0.8),), None),
+        ("a <lora:neon:0.7>", (AdapterUse("neon", 0.1 + 0.7), AdapterUse("ink", 1.0)), [("neon", 0.1), ("ink", 1.0)]),
+        ("<lora:ink:1> <lora:neon:1>", (AdapterUse("ink", 1.0), AdapterUse("neon", 1.0)), None),
+    ],
+)
+def test_a_lora_of_the_prompt_counts_once(
+    prompt: str, adapters: tuple[AdapterUse, ...], loras: list[tuple[str, float]] | None
+) -> None:
+    request = replace(REQUEST, prompt=prompt, adapters=adapters)
+    body = replay.body_of(told(request))
+    assert [(one["name"], one["weight"]) for one in body["loras"]] == (loras or [])
+    assert asked_again(told(request)) == request
+
+
+def test_every_field_of_a_request_is_carried_or_named() -> None:
+    names = {field.name for field in fields(DrawRequest)} - {"seeds", "schema"} | {"seed"}
+    assert names == set(replay.CARRIED) | set(replay.NOT_REPLAYABLE)
+    assert set(replay.CARRIED.values()) == set(DrawBody.model_fields) - {"count"}
+    # A field whose plain value differs from what is filled in shows by its absence: `FULL` has none left.
+    unchanged = {field.name for field in fields(DrawRequest) if getattr(FULL, field.name) == field.default}
+    assert unchanged == {"schema"}
+
+
+def test_files_of_earlier_versions_mean_what_they_meant_then() -> None:
+    words = told(REQUEST)
+    for name in ("guidance_rescale", "format", "quality"):
+        del words[name]
+    assert asked_again(words) == REQUEST
+
+
+@pytest.mark.parametrize("name", sorted(set(replay.CARRIED) - set(replay.BEFORE) - replay.MAY_BE_NULL))
+def test_what_is_missing_is_not_left_to_the_model(name: str) -> None:
+    for words in ({key: value for key, value in told(FULL).items() if key != name}, told(FULL) | {name: None}):
+        with pytest.raises(InvalidRequest) as refused:
+            replay.body_of(words)
+        assert [(one.field, one.message.en) for one in refused.value.fields] == [(name, "is missing in this file")]
+
+
+def test_what_is_unknown_is_not_passed_over() -> None:
+    words = told(FULL) | {"controlnet": "canny"} | {f"{number}" * 1000: 1 for number in range(50)}
+    with pytest.raises(InvalidRequest) as refused:
+        replay.body_of(words)
+    assert refused.value.fields[0].field == "controlnet"
+    assert len(refused.value.fields) == replay.MOST_NAMED
+    assert all(len(one.field) <= replay.LONGEST_NAME for one in refused.value.fields)
+
+
+def test_what_cannot_be_had_from_a_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = Text("l'image de départ n'est pas dans le fichier", "the first picture is not in the file")
+    monkeypatch.setattr(replay, "NOT_REPLAYABLE", {"init_image": why})
+    assert replay.body_of(told(FULL) | {"init_image": None})
+    with pytest.raises(InvalidRequest) as refused:
+        replay.body_of(told(FULL) | {"init_image": "sha256:00"})
+    assert [(one.field, one.message) for one in refused.value.fields] == [("init_image", why)]
+
+
+def test_versions_that_changed_are_told() -> None:
+    words = told(REQUEST) | {"versions": {"minimon": "1", "torch": "2.12", "old": "3", "odd": ["x" * 100]}}
+    here = {"minimon": "1", "torch": "2.13", "new": "4"}
+    assert replay.differences(words, here, None) == [
+        {"what": "versions.torch", "then": "2.12", "now": "2.13"},
+        {"what": "versions.new", "then": None, "now": "4"},
+        {"what": "versions.old", "then": "3", "now": None},
+        {"what": "versions.odd", "then": "?", "now": None},
+    ]
+    assert replay.differences(words | {"versions": here}, here, None) == []
+
+
+def test_another_model_of_the_same_name_is_told() -> None:
+    words = told(REQUEST) | {"versions": {}}
+    now = [{"what": "model_fingerprint", "then": None, "now": "b"}]
+    assert replay.differences(words, {}, "b") == now
+    assert replay.differences(words | {"model_fingerprint": "a"}, {}, "b") == [now[0] | {"then": "a"}]
+    assert replay.differences(words | {"model_fingerprint": "b"}, {}, "b") == []
