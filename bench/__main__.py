@@ -23,6 +23,7 @@ from bench import (
     ledgers,
     machine,
     memory,
+    pictures,
     profiling,
     report,
     startup,
@@ -40,6 +41,7 @@ PARTS: dict[str, Callable[[Stage], Part]] = {
     "startup": startup.measure,
     "memory": memory.measure,
     "jobs": jobs.measure,
+    "pictures": pictures.measure,
 }
 PROFILED = {"generate": generate.SHAPE, "certify": certify.MANY}
 COLUMNS = (contenders.OURS, contenders.PLAIN, contenders.NGINX, contenders.NGINX_ONE, contenders.BARE)

@@ -28,6 +28,7 @@ class Plan:
     submit_rounds: int
     memory_jobs: int
     health_seconds: int
+    picture_rounds: int
 
 
 FULL = Plan(
@@ -45,6 +46,7 @@ FULL = Plan(
     submit_rounds=5,
     memory_jobs=100_000,
     health_seconds=10,
+    picture_rounds=15,
 )
 QUICK = Plan(
     rounds=2,
@@ -61,6 +63,7 @@ QUICK = Plan(
     submit_rounds=2,
     memory_jobs=5_000,
     health_seconds=3,
+    picture_rounds=3,
 )
 
 
