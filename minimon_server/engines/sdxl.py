@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import torch
 
 from minimon_server import __version__
 from minimon_server.engines.devices import DeviceWish
+from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     Drawn,
     DrawRequest,
@@ -22,7 +22,9 @@ from minimon_server.engines.picture_files import can_be_written
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_drawing import Drawing, Teller
+from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place, load
+from minimon_server.engines.sdxl_memory import give_memory_back
 from minimon_server.engines.textual_inversion import TrainedWords
 from minimon_server.logs import Logger
 
@@ -39,15 +41,17 @@ class _Loaded:
     pipeline: Any
     previews: Previews
     fingerprint: str
+    rests: bool  # its parts lie in main memory, and come to the device when they are needed
 
 
 class SdxlEngine:
     """An `Engine` over the folders of `models`. Loads on first need, and holds one model at a time."""
 
-    def __init__(self, models: ModelFolders, wish: DeviceWish, log: Logger) -> None:
+    def __init__(self, models: ModelFolders, wish: DeviceWish, log: Logger, tally: MemoryTally | None = None) -> None:
         self._models = models
         self._wish: DeviceWish = wish
         self._log = log
+        self._tally = tally or MemoryTally()
         self._place: Place | None = None
         self._model: _Loaded | None = None
         self._trained = TrainedWords(models.root / "embeddings", log)
@@ -60,26 +64,20 @@ class SdxlEngine:
     def draw(self, request: DrawRequest, report: Report) -> Drawn:
         """Load what the request needs, then draw all its pictures; see `Engine.draw`."""
         refuse_what_cannot_be(request)
+        teller = Teller(report)
         try:
-            teller = Teller(report)
-            model = self._ready(request, teller)
-            place = self._here()
-            return Drawing(
-                request, model.pipeline, model.previews, place, teller, model.fingerprint, self._trained
-            ).all()
-        except torch.OutOfMemoryError as error:
-            self._log.warning("out of memory", model=request.model, problem=str(error))
-            text = _out_of_memory(request, str(error))
-        except (MemoryError, RuntimeError) as error:
-            # The CPU's allocator has no error class of its own.
-            if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
-                raise
-            self._log.warning("out of memory", model=request.model, problem=str(error))
-            text = _out_of_memory(request, str(error))
+            folder = self._models.find(request.model)
+            ladder = Ladder(request, self._here(), self._log, self._tally)
+            model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
         except BrokenModel as error:
             text = str(error)
-        # Only here, outside the handlers, are the error and the frames with their tensors gone.
-        give_memory_back()
+        else:
+            ladder.stand_on(model.pipeline, rests=model.rests)
+            place, fingerprint = self._here(), model.fingerprint
+            return Drawing(
+                request, model.pipeline, model.previews, place, teller, fingerprint, ladder, self._trained
+            ).all()
+        give_memory_back()  # outside the handler, where what was read of the model is gone
         raise EngineFault(text)
 
     def close(self) -> None:
@@ -96,15 +94,15 @@ class SdxlEngine:
             self._place = place
         return self._place
 
-    def _ready(self, request: DrawRequest, teller: Teller) -> _Loaded:
+    def _ready(self, request: DrawRequest, folder: ModelFolder, teller: Teller, ladder: Ladder) -> _Loaded:
         """Return the model of the request, loading it if it is not there; the one before it goes first."""
-        folder = self._models.find(request.model)
         if self._model is None or self._model.folder is not folder:  # also when it was replaced on disk
-            place = self._here()
             self.close()
-            pipeline = load(folder, place, lambda read, whole: teller.tell("loading", read, whole))
-            self._model = _Loaded(request.stack, folder, pipeline, Previews(pipeline.vae), fingerprint_of(folder.path))
-            self._log.info("model loaded", model=request.model, device=place.name)
+            ladder.look_at(folder)
+            pipeline = load(folder, ladder.resting, lambda read, whole: teller.tell("loading", read, whole))
+            previews, fingerprint = Previews(pipeline.vae), fingerprint_of(folder.path)
+            self._model = _Loaded(request.stack, folder, pipeline, previews, fingerprint, ladder.offloaded)
+            self._log.info("model loaded", model=request.model, device=self._here().name, rests=ladder.offloaded)
         return self._model
 
 
@@ -120,15 +118,3 @@ def refuse_what_cannot_be(request: DrawRequest) -> None:
         raise EngineFault("Width and height are multiples of 8.")
     if not can_be_written(request.format):
         raise EngineFault(f"The Pillow that is installed here cannot write {request.format}; nothing was drawn.")
-
-
-def give_memory_back() -> None:
-    """Collect what nobody holds any more, and give the device's cache back to it."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _out_of_memory(request: DrawRequest, problem: str) -> str:
-    what = "CUDA out of memory" if "CUDA" in problem else "Out of memory"
-    return f"{what}: {request.width}x{request.height} pixels with {request.model} need more than there is here."

@@ -7,6 +7,7 @@ seed gives the same pixels alone, beside others, after a stop and after any othe
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import diffusers
@@ -27,7 +28,9 @@ from minimon_server.engines.messages import (
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.engines.schedulers import KINDS
 from minimon_server.engines.sdxl_decoding import Previews, decode
+from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place
+from minimon_server.engines.sdxl_numbers import HALVES, NotANumber, in_float32, widened
 from minimon_server.engines.sdxl_prompts import Spoken, encode
 from minimon_server.engines.sdxl_schedulers import fresh
 from minimon_server.engines.textual_inversion import TrainedWords
@@ -61,6 +64,7 @@ class Drawing:
         place: Place,
         teller: Teller,
         fingerprint: str,
+        ladder: Ladder,
         trained: TrainedWords | None = None,
     ) -> None:
         self._request = request
@@ -70,24 +74,33 @@ class Drawing:
         self._teller = teller
         self._fingerprint = fingerprint
         self._trained = trained
+        self._ladder = ladder
         self._own_scheduler = pipeline.scheduler
         self._done = 0
         self._total = request.steps * len(request.seeds)
+        self._guided = request.guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
+        self._drawn_in: dict[int, torch.dtype] = {}
 
     def all(self) -> Drawn:
-        """Draw every seed, then decode them."""
-        request, count = self._request, len(self._request.seeds)
-        spoken = self._spoken()
-        evaluations = self._evaluations()
-        self._teller.tell("drawing", 0, self._total)
+        """Draw every seed, then decode them; the pipeline is left as it was found."""
         try:
-            latents = [self._latents(seed, spoken, evaluations) for seed in request.seeds]
+            return self._all(self._ladder)
         finally:
             self._pipeline.scheduler = self._own_scheduler
+            self._ladder.undo()
+
+    def _all(self, ladder: Ladder) -> Drawn:
+        request, count = self._request, len(self._request.seeds)
+        ladder.rows = 2 if self._guided else 1
+        spoken = ladder.run("prompt", self._spoken)
+        evaluations = self._evaluations()
+        ladder.look_ahead()
+        self._teller.tell("drawing", 0, self._total)
+        latents = [ladder.run("drawing", partial(self._latents, seed, spoken, evaluations)) for seed in request.seeds]
         pictures = []
         for index, (seed, one) in enumerate(zip(request.seeds, latents, strict=True)):
             self._teller.tell("decoding", index, count)
-            pictures.append(self._picture(seed, one, spoken))
+            pictures.append(ladder.run("decoding", partial(self._picture, seed, one, spoken)))
         self._teller.tell("decoding", count, count)
         return Drawn(tuple(pictures))
 
@@ -125,6 +138,24 @@ class Drawing:
         return len(scheduler.timesteps)
 
     def _latents(self, seed: int, spoken: Spoken, evaluations: int) -> torch.Tensor:
+        """Return the latents of one seed; what is no number in 16 bits is drawn once more in 32."""
+        unet = self._pipeline.unet
+        self._drawn_in[seed] = unet.dtype
+        try:
+            return self._denoised(seed, spoken, evaluations)
+        except NotANumber as error:
+            if unet.dtype not in HALVES:
+                raise error.fault() from None
+            step = error.step
+        self._ladder.log.warning("not a number: drawn again in float32", step=step, dtype=str(unet.dtype))
+        with in_float32(self._pipeline):
+            self._drawn_in[seed] = unet.dtype
+            try:
+                return self._denoised(seed, widened(spoken), evaluations)
+            except NotANumber as error:
+                raise error.fault() from None
+
+    def _denoised(self, seed: int, spoken: Spoken, evaluations: int) -> torch.Tensor:
         request, pipeline = self._request, self._pipeline
         pipeline.scheduler = self._scheduler()
 
@@ -157,9 +188,9 @@ class Drawing:
         step = evaluation * self._request.steps // evaluations
         # This waits for the device: what is reported as done is done, and a stop comes within a step.
         if not bool(torch.isfinite(latents).all()):
-            raise EngineFault(f"The model computed something that is not a number at step {step}; nothing was kept.")
+            raise NotANumber(step)
         last = evaluation == evaluations
-        wanted = self._teller.is_watched and (evaluation % PREVIEW_EVERY == 0 or last)
+        wanted = self._teller.is_watched and self._ladder.previews and (evaluation % PREVIEW_EVERY == 0 or last)
         preview = self._previews.picture(latents) if wanted else None
         self._teller.tell("drawing", self._done + step, self._total, preview)
 
@@ -171,8 +202,10 @@ class Drawing:
             **spoken.amounts,
             "ignored": list(spoken.ignored),
             "device": self._place.name,
-            "dtype": str(self._place.dtype).removeprefix("torch."),
+            "dtype": str(self._drawn_in[seed]).removeprefix("torch."),
             "decoded_in": decoded_in,
+            "decoded": "tiled" if self._ladder.is_tiled else "whole",
+            "rungs": list(self._ladder.taken),
             "versions": VERSIONS,
         }
         if self._request.scheduler is not None:

@@ -20,6 +20,7 @@ from minimon_server.engines.picture_files import can_be_written
 from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_decoding import decode
+from minimon_server.engines.sdxl_loading import Place
 from minimon_server.logs import Logger
 from tests.engines.listening import Heard
 
@@ -59,6 +60,66 @@ def test_a_picture_that_is_none_or_black_is_never_served(engine: SdxlEngine, req
     part(engine, "vae").decoder.conv_out.bias.fill_(value)
     with pytest.raises(EngineFault, match="black picture"):
         engine.draw(request_for(), go_on)
+
+
+@pytest.fixture
+def halved(models: Path, log: Logger, request_for: Asking, monkeypatch: pytest.MonkeyPatch) -> SdxlEngine:
+    """Return an engine that computes in bfloat16, as on a GPU."""
+    place = Place(torch.device("cpu"), torch.bfloat16, "a test")
+    monkeypatch.setattr("minimon_server.engines.sdxl.choose_place", lambda _: place)
+    engine = SdxlEngine(ModelFolders(models, log), "auto", log)
+    engine.draw(request_for(), go_on)
+    return engine
+
+
+def spoil(network: Any, value: float, *, everything: bool) -> Any:
+    """Let a network compute nothing but `value`: always, or in 16 bits only."""
+
+    def hook(_: Any, __: Any, result: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(result, value) if everything or result.dtype == torch.bfloat16 else result
+
+    return network.register_forward_hook(hook)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_that_is_no_number_in_16_bits_is_drawn_again_in_32(
+    halved: SdxlEngine, request_for: Asking, value: float, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    (right,) = halved.draw(request_for(), go_on).pictures
+    assert right.metadata["dtype"] == right.metadata["decoded_in"] == "bfloat16"
+    handle = spoil(part(halved, "unet").conv_out, value, everything=False)
+    (rescued,) = halved.draw(request_for(), go_on).pictures
+    handle.remove()
+    assert (rescued.metadata["dtype"], rescued.metadata["decoded_in"]) == ("float32", "bfloat16")
+    assert [line["step"] for line in logged() if line["event"] == "not a number: drawn again in float32"] == [1]
+    assert part(halved, "unet").dtype == torch.bfloat16
+    assert halved.draw(request_for(), go_on).pictures[0].pixels == right.pixels
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1e6])
+def test_a_picture_that_is_none_in_16_bits_is_decoded_again_in_32(
+    halved: SdxlEngine, request_for: Asking, value: float
+) -> None:
+    (right,) = halved.draw(request_for(), go_on).pictures
+    handle = spoil(part(halved, "vae").decoder, value, everything=False)
+    (rescued,) = halved.draw(request_for(), go_on).pictures
+    handle.remove()
+    assert (rescued.metadata["dtype"], rescued.metadata["decoded_in"]) == ("bfloat16", "float32")
+    assert halved.draw(request_for(), go_on).pictures[0].pixels == right.pixels
+
+
+@pytest.mark.parametrize(("network", "text"), [("unet", "not a number at step 1"), ("vae", "black picture")])
+def test_what_is_none_in_32_bits_either_is_not_served(
+    halved: SdxlEngine, request_for: Asking, network: str, text: str
+) -> None:
+    right = halved.draw(request_for(), go_on).pictures[0].pixels
+    inner = part(halved, "unet").conv_out if network == "unet" else part(halved, "vae").decoder
+    handle = spoil(inner, float("nan"), everything=True)
+    with pytest.raises(EngineFault, match=text) as caught:
+        halved.draw(request_for(), go_on)
+    handle.remove()
+    assert not caught.value.retry
+    assert halved.draw(request_for(), go_on).pictures[0].pixels == right
 
 
 def test_what_overflows_in_half_precision_is_decoded_in_full(engine: SdxlEngine) -> None:

@@ -1,0 +1,266 @@
+"""What is done when memory runs out while a request is drawn, and all of it undone afterwards. Draws nothing itself.
+
+A stage that runs out of memory is run again from its beginning after each rung: free (garbage and cache given back, no
+more previews), tile (the picture is decoded in tiles), slice (the UNet draws one row of guidance after the other),
+offload (only what a stage needs stays on the device). Attention slicing is no rung: with torch's own attention it was
+measured to take as much memory and half as much time again (tests/engines/test_sdxl_memory.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, Literal, TypeVar
+
+import torch
+
+from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
+from minimon_server.engines.messages import DrawRequest, EngineFault
+from minimon_server.engines.model_folders import NETWORKS, ModelFolder
+from minimon_server.engines.sdxl_loading import Place
+from minimon_server.engines.sdxl_memory import (
+    MEBI,
+    decoding_floor,
+    drawing_floor,
+    free_bytes,
+    give_memory_back,
+    is_out_of_memory,
+    loading_floor,
+    parts_bytes,
+    pixels_of_a_latent,
+)
+from minimon_server.logs import Logger
+
+T = TypeVar("T")
+Stage = Literal["loading", "prompt", "drawing", "decoding"]
+
+# The networks that a stage computes with: all that stays on the device when parts are offloaded.
+PARTS: Final[dict[Stage, tuple[str, ...]]] = {
+    "loading": (),
+    "prompt": ("text_encoder", "text_encoder_2"),
+    "drawing": ("unet",),
+    "decoding": ("vae",),
+}
+# A tile's side in latents: the library's own for SDXL is 128, a whole picture of 1024 pixels. Multiples of 4, so that
+# a quarter, by which tiles overlap, is a whole number.
+LARGEST_TILE: Final = 64
+SMALLEST_TILE: Final = 8
+HOME: Final = torch.device("cpu")  # where parts rest that were offloaded
+
+
+class Ladder:
+    """Of one request. `run` each stage through it, `stand_on` the pipeline once it is there, `undo` at the end."""
+
+    def __init__(self, request: DrawRequest, place: Place, log: Logger, tally: MemoryTally) -> None:
+        self.log = log
+        self.taken: list[Rung] = []
+        self._request = request
+        self._place = place
+        self._tally = tally
+        self._pipeline: Any = None
+        self.rows = 1  # that the UNet draws at once; whoever draws sets it
+        self._rests = False
+        self._undoing: list[Callable[[], None]] = []
+
+    @property
+    def previews(self) -> bool:
+        """Whether there is memory for previews."""
+        return not self.taken
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether parts come to the device only when they are needed."""
+        return self._rests or "offload" in self.taken
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether pictures are decoded in tiles."""
+        return "tile" in self.taken
+
+    @property
+    def resting(self) -> Place:
+        """Where the parts of a model are loaded to."""
+        return replace(self._place, device=HOME) if self.offloaded else self._place
+
+    def stand_on(self, pipeline: Any, *, rests: bool) -> None:
+        """Begin with a loaded pipeline; `rests`: its parts lie in main memory until they are needed."""
+        self._pipeline, self._rests = pipeline, rests
+
+    def run(self, stage: Stage, work: Callable[[], T]) -> T:
+        """Return what `work` does, run again after every rung that may help; raise `EngineFault` after the last."""
+        left = list(RUNGS)
+        tried: list[str] = []
+        while True:
+            try:
+                self._settle(stage)
+                return work()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = str(error) or type(error).__name__
+            # Only here, outside the handler, are the error and the frames with their tensors gone.
+            self._tally.out_of_memory += 1
+            rung = self._climb(stage, left, tried)
+            self.log.warning("out of memory", model=self._request.model, stage=stage, problem=problem, rung=rung)
+            if rung is None:
+                raise EngineFault(self._told(stage, problem, tried))
+
+    def look_ahead(self) -> None:
+        """Take the rungs without which the request surely does not fit; raise `EngineFault` if none is enough."""
+        self._expect("drawing", self._drawing_floor)
+        self._expect("decoding", self._decoding_floor)
+
+    def look_at(self, folder: ModelFolder) -> None:
+        """The same before a model is loaded: the system would kill a process that takes more than there is."""
+        self._expect("loading", lambda: loading_floor(folder, self.resting))
+
+    def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
+        left, tried = list(RUNGS), list[str]()
+        while (short := self._short(stage, floor())) is not None:
+            needed, free = short
+            rung = self._climb(stage, left, tried)
+            told = {"needed_mib": needed // MEBI, "free_mib": free // MEBI}
+            self.log.warning("too little memory", model=self._request.model, stage=stage, rung=rung, **told)
+            if rung is None:
+                self._tally.refused += 1
+                raise EngineFault(
+                    f"Too little memory: {stage} needs at least {needed // MEBI} MiB for {self._size()} pixels with "
+                    f"{self._request.model}, and {free // MEBI} MiB are free; tried: {', '.join(tried)}."
+                )
+
+    def undo(self) -> None:
+        """Leave the pipeline as it was before this request."""
+        while self._undoing:
+            self._undoing.pop()()
+        self._pipeline = None
+
+    # the rungs
+
+    def _climb(self, stage: Stage, left: list[Rung], tried: list[str]) -> Rung | None:
+        """Take the next rung that may help `stage`; None: there is none left. `tried` is for people."""
+        give_memory_back()
+        while left:
+            rung = left.pop(0)
+            if why_not := self._why_not(rung, stage):
+                tried.append(f"{rung} (not possible: {why_not})")
+                continue
+            if rung != "free":
+                {"tile": self._tile, "slice": self._slice, "offload": self._offload}[rung]()
+            tried.append(rung)
+            self._tally.rungs[rung] += 1
+            if rung not in self.taken:
+                self.taken.append(rung)
+            return rung
+        return None
+
+    def _why_not(self, rung: Rung, stage: Stage) -> str | None:
+        if rung == "free":
+            return None
+        if rung in self.taken or (rung == "offload" and self._rests):
+            return "done already"
+        if rung == "tile":
+            if stage != "decoding":
+                return "only decoding has tiles"
+            return "the picture is one tile" if max(self._latents()) <= SMALLEST_TILE else None
+        if rung == "slice":
+            if stage != "drawing":
+                return "only drawing has rows"
+            return "there is one row" if self.rows == 1 else None
+        return "the CPU has nowhere to offload to" if self._place.device.type == "cpu" else None
+
+    def _tile(self) -> None:
+        vae = self._pipeline.vae
+        names = ("use_tiling", "tile_latent_min_size", "tile_sample_min_size")
+        before = {name: getattr(vae, name) for name in names}
+
+        def undo() -> None:
+            for name, value in before.items():
+                setattr(vae, name, value)
+
+        self._undoing.append(undo)
+        vae.enable_tiling()
+        vae.tile_latent_min_size = self._tile_side()
+        vae.tile_sample_min_size = vae.tile_latent_min_size * pixels_of_a_latent(vae)
+
+    def _slice(self) -> None:
+        unet = self._pipeline.unet
+        whole = unet.forward
+
+        def row_by_row(sample: torch.Tensor, *arguments: Any, **named: Any) -> tuple[torch.Tensor]:
+            rows = len(sample)
+            told = {**named, "return_dict": False}
+            found = [whole(*_row((sample, *arguments), row, rows), **_row(told, row, rows))[0] for row in range(rows)]
+            return (torch.cat(found),)
+
+        # An instance may have a `forward` of its own already, as a compiled one has.
+        own = "forward" in vars(unet)
+        self._undoing.append(lambda: setattr(unet, "forward", whole) if own else delattr(unet, "forward"))
+        unet.forward = row_by_row
+
+    def _offload(self) -> None:
+        # What moves, moves in `_settle`, before each stage; here it is only seen to that all comes back.
+        if self._pipeline is not None:
+            pipeline, device = self._pipeline, self._place.device
+            self._undoing.append(lambda: move(pipeline, NETWORKS, device))
+
+    def _settle(self, stage: Stage) -> None:
+        """Let only the parts of a stage be on the device, if parts are offloaded."""
+        if self.offloaded and self._pipeline is not None:
+            move(self._pipeline, [part for part in NETWORKS if part not in PARTS[stage]], HOME)
+            give_memory_back()
+            move(self._pipeline, PARTS[stage], self._place.device)
+
+    # the estimate
+
+    def _latents(self) -> tuple[int, int]:
+        scale = pixels_of_a_latent(self._pipeline.vae)
+        return -(-self._request.width // scale), -(-self._request.height // scale)
+
+    def _tile_side(self) -> int:
+        half = -(-max(self._latents()) // 2)
+        return max(SMALLEST_TILE, min(LARGEST_TILE, -(-half // 4) * 4))
+
+    def _drawing_floor(self) -> int:
+        width, height = self._latents()
+        return drawing_floor(self._pipeline.unet, width * height, 1 if "slice" in self.taken else self.rows)
+
+    def _decoding_floor(self) -> int:
+        side = self._tile_side() * pixels_of_a_latent(self._pipeline.vae) if self.is_tiled else 2**31
+        return decoding_floor(self._pipeline.vae, min(side, self._request.width), min(side, self._request.height))
+
+    def _short(self, stage: Stage, needed: int) -> tuple[int, int] | None:
+        """Return what is needed and what is free, in bytes, when that is too little."""
+        free = free_bytes(self.resting if stage == "loading" else self._place)
+        if free is None:
+            return None
+        if self.offloaded and self._pipeline is not None:
+            # Whatever is on the device now may go, but for what the stage computes with.
+            parts = [getattr(self._pipeline, part) for part in NETWORKS]
+            there = parts_bytes([part for part in parts if part.device.type == self._place.device.type])
+            free += there - parts_bytes([getattr(self._pipeline, part) for part in PARTS[stage]])
+        return (needed, free) if needed > free else None
+
+    def _size(self) -> str:
+        return f"{self._request.width}x{self._request.height}"
+
+    def _told(self, stage: Stage, problem: str, tried: list[str]) -> str:
+        what = "CUDA out of memory" if "CUDA" in problem else "Out of memory"
+        return (
+            f"{what}: {self._size()} pixels with {self._request.model} need more than there is here; "
+            f"stage: {stage}; tried: {', '.join(tried)}."
+        )
+
+
+def move(pipeline: Any, parts: Any, device: torch.device) -> None:
+    """Move networks of a pipeline, by name, to a device; exact: numbers stay as they are."""
+    for part in parts:
+        getattr(pipeline, part).to(device)
+
+
+def _row(values: Any, row: int, rows: int) -> Any:
+    """Return one row of every tensor that has so many, wherever it stands in `values`."""
+    if isinstance(values, torch.Tensor):
+        return values[row : row + 1] if values.ndim and len(values) == rows else values
+    if isinstance(values, dict):
+        return {name: _row(value, row, rows) for name, value in values.items()}
+    return tuple(_row(value, row, rows) for value in values) if isinstance(values, tuple) else values

@@ -1,0 +1,116 @@
+"""What memory a request needs at the least, what is free, and what an error says of it. Draws nothing.
+
+The estimate is a floor: what lies above it is known not to fit, and is not begun; what lies below may still run out of
+memory, and the ladder takes over. So nothing is refused, tiled or sliced that would have run as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from minimon_server.engines import system_memory
+from minimon_server.engines.model_folders import NETWORKS, ModelFolder
+from minimon_server.engines.sdxl_loading import Place
+
+MEBI: Final = 2**20
+# Tensors of the widest size that live at once, at the least. Decoding: the input of the first block at full size, its
+# norm and its activation, all three needed together (diffusers' ResnetBlock2D). Drawing: the skip connections and one
+# feed-forward network. Calibrated with tests/engines/test_sdxl_memory.py on the CPU: what torch's profiler saw
+# allocated at the peak was 3.8 to 4.0 such tensors decoding (256 and 512 pixels a side, float32 and bfloat16, 64 and
+# 128 channels), and 16 to 18.4 drawing (512 and 1024 pixels, 160 and 320 channels, one and two rows).
+DECODING_TENSORS: Final = 3
+DRAWING_TENSORS: Final = 10
+# What a dtype takes, by its name in a safetensors file: https://huggingface.co/docs/safetensors (metadata parsing).
+FILE_DTYPES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+LARGEST_HEAD: Final = 100_000_000  # bytes, as the format has it
+
+
+def pixels_of_a_latent(vae: Any) -> int:
+    """Return how many pixels a side one latent becomes."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def drawing_floor(unet: Any, latents: int, rows: int) -> int:
+    """Return the bytes that one evaluation of the UNet takes at the least, for `rows` of so many latents."""
+    return int(DRAWING_TENSORS * rows * latents * unet.config.block_out_channels[0] * unet.dtype.itemsize)
+
+
+def decoding_floor(vae: Any, width: int, height: int) -> int:
+    """Return the bytes that decoding so many pixels at once takes at the least."""
+    widest = max(vae.config.block_out_channels[:2])  # the last block takes what the one before gives, at full size
+    return int(DECODING_TENSORS * width * height * widest * vae.dtype.itemsize)
+
+
+def loading_floor(folder: ModelFolder, place: Place) -> int:
+    """Return the bytes that loading takes at the least, by what the heads of the weight files say.
+
+    On the CPU, weights that lie in the file as they are wanted are mapped and take nothing that is not given back.
+    """
+    wanted = place.dtype.itemsize
+    return sum(
+        count * wanted
+        for part in NETWORKS
+        for file in (folder.path / part).glob("*.safetensors")
+        for dtype, count in _weights(file, folder.variants[part])
+        if place.device.type != "cpu" or FILE_DTYPES[dtype] != wanted
+    )
+
+
+def _weights(file: Path, variant: str | None) -> list[tuple[str, int]]:
+    """Return dtype and count of the numbers of each floating weight; nothing for a file that is not the chosen one."""
+    if (variant or "fp16" in file.name) and f".{variant}." not in file.name:
+        return []
+    try:
+        with file.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            head = json.loads(opened.read(min(size, LARGEST_HEAD)))
+        told = [entry for name, entry in head.items() if name != "__metadata__"]
+        return [(entry["dtype"], math.prod(entry["shape"])) for entry in told if entry["dtype"] in FILE_DTYPES]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # it needs nothing that is known, and whoever loads it will say what is wrong with it
+
+
+def free_bytes(place: Place) -> int | None:
+    """Return what is free where `place` computes, torch's own cache included; None where nobody can tell."""
+    if place.device.type != "cuda":
+        return system_memory.free_bytes()
+    free, _ = torch.cuda.mem_get_info(place.device)
+    cached = torch.cuda.memory_reserved(place.device) - torch.cuda.memory_allocated(place.device)
+    return int(free + cached)
+
+
+def parts_bytes(parts: list[Any]) -> int:
+    """Return what the weights of networks take."""
+    return sum(value.nbytes for part in parts for value in (*part.parameters(), *part.buffers()))
+
+
+def give_memory_back() -> None:
+    """Collect what nobody holds any more, and give what the allocators keep of it to the system and the device."""
+    gc.collect()
+    system_memory.trim_heap()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+# What the libraries say when they could not get memory and have no class of error for it: the CPU's allocator, C++,
+# the CUDA runtime outside of torch's allocator, cuBLAS and cuDNN for their workspaces.
+_SAID: Final = (
+    "DefaultCPUAllocator",
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)

@@ -1,0 +1,51 @@
+"""Numbers that are none: how a UNet that overflows in 16 bits is asked again in 32. Draws nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+
+from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.sdxl_prompts import Course, Said, Spoken
+
+HALVES: Final = (torch.float16, torch.bfloat16)
+
+
+class NotANumber(Exception):
+    """The UNet computed something that is not a number, at this step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(f"not a number at step {step}")
+
+    def fault(self) -> EngineFault:
+        """Return what the client is told when nothing else can be tried."""
+        return EngineFault(f"The model computed something that is not a number at step {self.step}; nothing was kept.")
+
+
+@contextmanager
+def in_float32(pipeline: Any) -> Iterator[None]:
+    """Let the UNet of 16-bit floats compute in 32 bits; exact on the way back: every value came from there."""
+    unet, encoder = pipeline.unet, pipeline.text_encoder_2
+    own = unet.dtype
+    # The library narrows embeddings to the numbers of this encoder, if there is one (`encode_prompt`, 0.42.1).
+    pipeline.text_encoder_2 = None
+    try:
+        unet.to(dtype=torch.float32)
+        yield
+    finally:
+        unet.to(dtype=own)
+        pipeline.text_encoder_2 = encoder
+
+
+def widened(spoken: Spoken) -> Spoken:
+    """Return the embeddings as 32-bit floats: the pipeline computes in the numbers that they come in."""
+
+    def wide(course: Course) -> Course:
+        return replace(course, said=tuple(Said(one.words.float(), one.pooled.float()) for one in course.said))
+
+    return replace(spoken, asked=wide(spoken.asked), avoided=wide(spoken.avoided) if spoken.avoided else None)
