@@ -22,7 +22,7 @@ INSTALL = f"Run 'make run' in {HOME}, or: python -m pip install -r {HOME / 'requ
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 try:
-    from minimon_server import __version__
+    from minimon_server import __version__, rebirth
     from minimon_server.creatures.dice import Dice
     from minimon_server.creatures.hatchery import Hatchery
     from minimon_server.creatures.naming import LocalNames, NameSource
@@ -45,7 +45,7 @@ try:
     from minimon_server.scores.rehearsal import rehearse
     from minimon_server.settings import Settings
     from minimon_server.terminal import banner, parse, say, warnings_about
-    from minimon_server.web import job_faces, ledger, metrics, serve, tls
+    from minimon_server.web import job_faces, ledger, metrics, serve, tls, tuning
     from minimon_server.web.app import make_app
     from minimon_server.web.edge import Edge, Limits
     from minimon_server.web.readiness import Check, Readiness, usual
@@ -96,7 +96,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
     readiness.add("jobs", lambda: job_faces.check(jobs))
     readiness.add("scores", lambda: Check(scores.facts, scores.trouble))
 
-    tally = Tally()
+    tally, restarts = Tally(), len(rebirth.restarts(environ))
     app = make_app(
         settings,
         hatchery,
@@ -105,7 +105,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
         names=names,
         ready=readiness,
         faces=[*ledger.faces(scores), *job_faces.faces(jobs, drawing)],
-        sources=[metrics.log(sink), metrics.scores(scores), job_faces.told(jobs)],
+        sources=[metrics.log(sink), metrics.scores(scores), job_faces.told(jobs, drawing, restarts)],
         tally=tally,
     )
     return Server(settings, app, lines, names, jobs, log, sink, readiness, tally)
@@ -172,7 +172,7 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     except NoEngine as error:
         log.warning("prompts cannot be drawn", reason=error.text.en)
         return nobody_draws(error.text)
-    return Drawing(models.infos, lambda: engine, SCHEDULERS, versions=versions, fingerprint=models.fingerprint)
+    return Drawing(models.infos, lambda: engine, SCHEDULERS, None, versions, models.fingerprint, memory=engine.memory)
 
 
 def bindings(settings: Settings) -> list[Binding]:
@@ -187,7 +187,7 @@ def bindings(settings: Settings) -> list[Binding]:
 
 
 def run(settings: Settings, environ: Mapping[str, str], drawing: Drawing | None = None) -> None:
-    """Serve until a signal ends it; `drawing` is who draws prompts, if not whoever can be found here."""
+    """Serve until a signal ends it, and begin again if the engine is lost; `drawing` is who draws, if it is given."""
     server = build(settings, environ, drawing)
     log = server.log
     try:
@@ -209,8 +209,8 @@ def run(settings: Settings, environ: Mapping[str, str], drawing: Drawing | None 
             server.names.stop()
             server.jobs.stop()
 
-        loop, loop_choice = serve.event_loop(log)
-        files = serve.allow_files(len(places) * settings.max_connections + 64, log)
+        loop, loop_choice = tuning.event_loop(log)
+        files = tuning.allow_files(len(places) * settings.max_connections + 64, log)
         server.readiness.add("tuning", lambda: Check({"eventLoop": loop_choice, "openFiles": files}))
         limits = Limits(connections=settings.max_connections, body_bytes=job_faces.body_bytes)
         watch = tls.reload_on_change(places[0].tls, settings.tls_cert_path, settings.tls_key_path, server.lines)
@@ -222,11 +222,15 @@ def run(settings: Settings, environ: Mapping[str, str], drawing: Drawing | None 
             ready=ready,
             ending=ending,
             hurry=server.jobs.hurry,
+            over=server.jobs.loss.wait,
             beside=[watch],
         )
-        serve.run(serving, loop)
+        asked = tuning.run(serving, loop)
     finally:
         server.sink.close()
+    if server.jobs.loss.reason and not asked:
+        drew, patience = server.jobs.pace.mean() is not None, max(settings.load_timeout, settings.step_timeout)
+        rebirth.begin_again(environ, drew=drew, patience=patience, now=time.monotonic())
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -255,7 +259,9 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """Run the command line; return 0, 2 for a mistake that stops the start, or 1 for a port that is taken."""
+    """Run the command line; return 0, 2 for a mistake that stops the start, 1 for a port that is taken, or 3 for an
+    engine that is lost again and again.
+    """
     options = parse(sys.argv[1:] if arguments is None else arguments)
     environ = os.environ if environ is None else environ
     try:

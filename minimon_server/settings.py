@@ -139,6 +139,15 @@ class Settings(BaseModel):
         le=86_400,
         **_spec("seconds without progress after which drawing counts as hung", "a whole number from 1 to 86400"),
     )
+    idle_minutes: int = Field(
+        15,
+        ge=0,
+        le=10_080,
+        **_spec(
+            "minutes without a job after which a model's memory is given back; 0: never",
+            "a whole number from 0 to 10080",
+        ),
+    )
     name_backend: Literal["local", "remote"] = Field(
         "local",
         **_spec("who makes the names; remote: a language model, for creatures without a seed", "local or remote"),

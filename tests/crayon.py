@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import threading
 import zlib
@@ -10,7 +11,16 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from minimon_server.engines.messages import Drawn, DrawnPicture, DrawRequest, EngineFault, Progress, Report, Stopped
+from minimon_server.engines.messages import (
+    Drawn,
+    DrawnPicture,
+    DrawRequest,
+    EngineFault,
+    EngineLost,
+    Progress,
+    Report,
+    Stopped,
+)
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.jobs.drawing import Drawing
@@ -35,7 +45,8 @@ def plain_png(width: int, height: int, colour: bytes, text: str) -> bytes:
 
 class Crayon:
     """Draws at once, or waits `step_seconds` before each step. A prompt that holds "fault" cannot be drawn, one that
-    holds "wait" waits at each step until `go_on` is set. Each drawing that begins and ends is a line of `diary`.
+    holds "wait" waits at each step until `go_on` is set, one that holds "hang" never ends its first step, "kill" is the
+    end of the process, and "lost" loses the device. Each drawing that begins and ends is a line of `diary`.
     """
 
     def __init__(self, *, step_seconds: float = 0.0, diary: Path | None = None) -> None:
@@ -55,6 +66,12 @@ class Crayon:
         self._note("began", request)
         if "fault" in request.prompt:
             raise EngineFault("CUDA out of memory")
+        if "lost" in request.prompt:
+            raise EngineLost("the device is lost")
+        if "kill" in request.prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "hang" in request.prompt:
+            threading.Event().wait()
         for step in range(1, total + 1):
             self._wait(request)
             preview = plain_png(8, 8, b"\x80" * 3, "") if step == total else None

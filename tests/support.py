@@ -105,7 +105,7 @@ def app_under_test(
             await jobs.end(0)
 
     tally = Tally()
-    sources, faces = [job_faces.told(jobs)], job_faces.faces(jobs, drawing)
+    sources, faces = [job_faces.told(jobs, drawing)], job_faces.faces(jobs, drawing)
     app = make_app(settings, hatchery, log, lifespan=lifespan, ready=ready, sources=sources, faces=faces, tally=tally)
 
     def text() -> str:

@@ -101,6 +101,17 @@ class EngineFault(Exception):
         super().__init__(text)
 
 
+class EngineLost(Exception):
+    """No engine draws in this process any more, such as after an error that poisons its CUDA context.
+
+    The request may be one that causes it: it is tried once more, in another process. The text is for the client.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(text)
+
+
 class Reply(IntEnum):
     """What an engine is told when it reports: stop within this step, go on, or go on and show previews.
 
@@ -128,7 +139,7 @@ class Engine(Protocol):
 
         Report `loading` while it loads; `drawing` with `current=0` when all is loaded, before the first denoising step,
         then after every step, `total` being the steps of all pictures; `decoding` at the end. Raises `Stopped` after
-        `report` answered STOP, `EngineFault` when this request cannot be drawn.
+        `report` answered STOP, `EngineFault` when this request cannot be drawn, `EngineLost` when none can be.
         """
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from minimon_server import __version__
 from minimon_server.engines.devices import DeviceWish, cuda_problem
+from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     Drawn,
     DrawnPicture,
@@ -55,7 +56,7 @@ def versions() -> dict[str, str]:
     return {"minimon": __version__, **{name: version(name) for name in ("torch", "diffusers")}}
 
 
-def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> Engine:
+def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> OnDemand:
     """Return who draws prompts, or raise: `NoEngine` where the packages are missing, which is no mistake, and
     `StartupError` where a device was wished for that cannot be had. Imports none of the packages.
     """
@@ -72,6 +73,8 @@ def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> Engine
     if problem:
         raise StartupError([f"MINIMON_DEVICE=cuda, but {problem}"])
 
+    memory = MemoryTally()
+
     def make() -> Engine:
         from minimon_server.engines.library_logs import adopt_libraries, hold_warnings
 
@@ -81,15 +84,16 @@ def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> Engine
             from minimon_server.engines.sdxl import SdxlEngine
         finally:
             hold_warnings(False)
-        return SdxlEngine(models, device, log)
+        return SdxlEngine(models, device, log, memory)
 
-    return OnDemand(make, log)
+    return OnDemand(make, log, memory)
 
 
 class OnDemand:
     """Stands for an engine until somebody draws; then makes it, once."""
 
-    def __init__(self, make: Callable[[], Engine], log: Logger) -> None:
+    def __init__(self, make: Callable[[], Engine], log: Logger, memory: MemoryTally | None = None) -> None:
+        self.memory = memory or MemoryTally()  # of all engines that were made, one after the other
         self._make = make
         self._log = log
         self._engine: Engine | None = None

@@ -10,11 +10,13 @@ import torch
 
 from minimon_server import __version__
 from minimon_server.engines.devices import DeviceWish
+from minimon_server.engines.lost_device import is_lost
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     Drawn,
     DrawRequest,
     EngineFault,
+    EngineLost,
     Report,
 )
 from minimon_server.engines.model_folders import BrokenModel, ModelFolder, ModelFolders, fingerprint_of
@@ -64,7 +66,16 @@ class SdxlEngine:
     def draw(self, request: DrawRequest, report: Report) -> Drawn:
         """Load what the request needs, then draw all its pictures; see `Engine.draw`."""
         refuse_what_cannot_be(request)
-        teller = Teller(report)
+        try:
+            return self._drawn(request, Teller(report))
+        except RuntimeError as error:
+            if not is_lost(error, self._place.device if self._place else None):
+                raise
+            self._log.error("the device is lost to this process", model=request.model, exception=error)
+        # Nothing is given back: whatever is asked of the device now fails.
+        raise EngineLost("The device that draws was lost while this was drawn.")
+
+    def _drawn(self, request: DrawRequest, teller: Teller) -> Drawn:
         try:
             folder = self._models.find(request.model)
             ladder = Ladder(request, self._here(), self._log, self._tally)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawRequest, Engine
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.engines.picture_formats import FORMATS
@@ -30,7 +31,7 @@ class Drawing:
 
     `schedulers` are the names that the engine knows besides a model's own. `unavailable` says why nobody draws here.
     `versions` are those of what decides pixels, by the names under which a picture tells them, and `fingerprint` tells
-    a model's weights from others; it may block, too.
+    a model's weights from others; it may block, too. `memory` counts how often memory ran out.
     """
 
     models: Callable[[], Sequence[ModelInfo]]
@@ -39,6 +40,7 @@ class Drawing:
     unavailable: Text | None = None
     versions: Callable[[], Mapping[str, str]] = dict
     fingerprint: Callable[[str], str | None] = lambda _model: None
+    memory: MemoryTally = field(default_factory=MemoryTally)
 
 
 def nobody_draws(why: Text) -> Drawing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from minimon_server.jobs.loss import Loss
 from minimon_server.jobs.pace import Pace
 
 
@@ -33,6 +34,14 @@ class Executor(Protocol):
     @property
     def has_lost_its_job(self) -> bool:
         """Whether it is still busy with a job that was taken from it: it hangs, or is about to stop."""
+
+    @property
+    def loss(self) -> Loss:
+        """Whether nothing can be drawn here any more until the process begins anew; then nothing more is claimed."""
+
+    @property
+    def given_back(self) -> int:
+        """How often an engine that nobody used has given its memory back."""
 
     def stop(self, job_id: str) -> None:
         """Stop drawing a job that was cancelled, within its step, if that is the one; no other is ever hit."""

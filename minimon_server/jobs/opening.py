@@ -30,10 +30,19 @@ def open_jobs(settings: Settings, drawing: Drawing, log: Logger) -> Jobs:
         picture_bytes=settings.output_megabytes << 20,
     )
     lease = Lease(loading=settings.load_timeout, drawing=settings.step_timeout)
-    return put_together(settings.jobs_path, settings.output_dir, drawing, log, bounds, lease)
+    idle = settings.idle_minutes * 60.0
+    return put_together(settings.jobs_path, settings.output_dir, drawing, log, bounds, lease, idle)
 
 
-def put_together(journal_path: Path, folder: Path, drawing: Drawing, log: Logger, bounds: Bounds, lease: Lease) -> Jobs:
+def put_together(
+    journal_path: Path,
+    folder: Path,
+    drawing: Drawing,
+    log: Logger,
+    bounds: Bounds,
+    lease: Lease,
+    idle_seconds: float = 0.0,
+) -> Jobs:
     """Open the journal and the image store, mend what the last process left, and return the service.
 
     Where nobody draws, nothing is made on the disk; jobs that are there from better times can still be asked for.
@@ -47,5 +56,6 @@ def put_together(journal_path: Path, folder: Path, drawing: Drawing, log: Logger
     store = SqliteStore(journal, log, bounds=bounds, lease=lease)
     sweep_orphans(journal, store.known.jobs, pictures, log)
     events = Events()
-    worker = Worker(store, pictures, events, EngineThread(drawing.make_engine), log, name=secrets.token_hex(8))
+    engine, name = EngineThread(drawing.make_engine), secrets.token_hex(8)
+    worker = Worker(store, pictures, events, engine, log, name=name, idle_seconds=idle_seconds)
     return Jobs(store, pictures, events, worker, log, unavailable=drawing.unavailable, close=store.close)

@@ -74,6 +74,7 @@ class Jobs:
         self.worker = worker
         self.unavailable = unavailable
         self.pace = worker.pace
+        self.loss = worker.loss
         self.is_ending = False
         self._pictures = pictures
         self._log = log
@@ -131,8 +132,8 @@ class Jobs:
             raise JobsUnavailable from error
 
     async def submit(self, wish: Wish) -> Job:
-        """Accept a job, or return the one that came with the same key before."""
-        if self.unavailable or self.is_ending:
+        """Accept a job, or return the one that came with the same key before; also while a restart is under way."""
+        if self.unavailable or (self.is_ending and not self.loss.reason):
             raise EngineUnavailable(self.unavailable or ENDING)
         key = _digest_of_key(wish.client, wish.key) if wish.key else None
         draft = Draft(self._new_id(), wish.request, wish.client, wish.priority, key, _digest(wish.asked))
@@ -256,6 +257,7 @@ class Jobs:
                 await self.sweep()
             except (outcomes.Unavailable, outcomes.Unknown, OSError) as error:
                 self._log.warning("nothing could be swept", reason=repr(error))
+            self.loss.look(self.worker.has_lost_its_job, self._monotonic())
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _kept_up(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

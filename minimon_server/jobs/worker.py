@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from minimon_server.engines.messages import Drawn, EngineFault, Stopped
+from minimon_server.engines.messages import Drawn, EngineFault, EngineLost, Stopped
 from minimon_server.jobs.ending import UNEXPECTED, Ending
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
+from minimon_server.jobs.idling import Idling
 from minimon_server.jobs.job import Job, State
+from minimon_server.jobs.loss import STUCK, Loss, gone
 from minimon_server.jobs.pace import Pace
 from minimon_server.jobs.pictures import PictureStore
 from minimon_server.jobs.settling import Pause, backing_off, read_back
@@ -24,6 +26,7 @@ from minimon_server.logs import Logger
 
 LOOK_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 60.0  # to let go of a model: beyond, the engine hangs
 
 
 class Worker:
@@ -40,9 +43,13 @@ class Worker:
         name: str,
         pace: Pace | None = None,
         pause: Pause = backing_off,
+        idle_seconds: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """After `idle_seconds` without a job the engine gives its memory back; 0: never."""
         self.pace = pace or Pace()
+        self.loss = Loss(log)
+        self.idling = Idling(engine, self._discard_engine, idle_seconds, log, monotonic)
         self._store = store
         self._events = events
         self._engine = engine
@@ -55,6 +62,7 @@ class Worker:
         self._turn: Turn | None = None
         self._storing: tuple[Turn, asyncio.Task[None]] | None = None
         self.stop_seconds = STOP_SECONDS
+        self.close_seconds = CLOSE_SECONDS
 
     @property
     def loaded(self) -> str | None:
@@ -70,6 +78,11 @@ class Worker:
     def has_lost_its_job(self) -> bool:
         """Whether the engine is still busy with a job that was taken from it: it hangs, or is about to stop."""
         return self._turn is not None and self._turn.why == "fenced"
+
+    @property
+    def given_back(self) -> int:
+        """How often the engine was idle for long enough to be closed."""
+        return self.idling.times
 
     def stop(self, job_id: str) -> None:
         """Stop drawing a job that was cancelled, if that is the one; no other is ever hit."""
@@ -109,18 +122,21 @@ class Worker:
     async def end(self, task: asyncio.Task[None], seconds: float) -> None:
         """Let the running job end within `seconds`, else give it back; then end `run`, which is `task`."""
         self.drain()
-        await asyncio.wait({task}, timeout=seconds)
+        # Nobody waits for an engine that is lost; what it drew before is stored.
+        first = task if not self.loss.reason else self._storing[1] if self._storing else None
+        if first is not None:
+            await asyncio.wait({first}, timeout=seconds)
         if (turn := self._turn) is not None:
             turn.stop("released")
         if turn is not None or self._storing is not None:
             await asyncio.wait({task}, timeout=self.stop_seconds)
         if not task.done():
             # The engine or the store does not answer, or nothing runs. What they still bring is too late for its fence.
-            held = [turn, self._storing[0] if self._storing else None]
+            held = [turn, self._storing[0] if self._storing and not self._storing[1].done() else None]
             task.cancel()
             await asyncio.wait({task})
             for one in held:
-                if one is not None:
+                if one is not None and one.why != "fenced":
                     await self._ending.give_back(one.job)
         self._engine.end()
 
@@ -130,6 +146,7 @@ class Worker:
             await asyncio.wait({work, drained}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _cancelled(work)
+        await self.idling.look()
 
     async def _claim(self) -> Job | None:
         tries = 0
@@ -162,6 +179,7 @@ class Worker:
         finally:
             await _cancelled(beating)
             self._turn = None
+            self.idling.used()
         seconds = self._monotonic() - began
         await self._all_stored()  # of the job before: never more than two jobs' pictures are in memory
         if drawn is None:
@@ -184,6 +202,10 @@ class Worker:
         except EngineFault as fault:
             self._log.warning("the engine could not draw", job=turn.job.id, exception=fault)
             return None, await self._ending.fail(turn.job, fault.text, retry=fault.retry)
+        except EngineLost as lost:
+            self.drain()  # what waits is for the next process
+            self.loss.tell(gone(lost.text))
+            return None, await self._ending.fail(turn.job, lost.text, retry=True)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -194,9 +216,12 @@ class Worker:
 
     async def _discard_engine(self) -> None:
         try:
-            await self._engine.discard()
+            await asyncio.wait_for(self._engine.discard(), self.close_seconds)
+        except TimeoutError:
+            self.drain()
+            self.loss.tell(STUCK)
         except Exception as error:
-            self._log.error("the broken engine cannot be closed", exception=error)
+            self._log.error("the engine cannot be closed", exception=error)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

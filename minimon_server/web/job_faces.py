@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from minimon_server.errors import Text
 from minimon_server.jobs.drawing import LARGEST_SEED, Drawing
 from minimon_server.jobs.job import State
+from minimon_server.jobs.loss import HANGS
 from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.jobs.pace import BOUNDS
 from minimon_server.jobs.service import Jobs
@@ -23,10 +24,6 @@ from minimon_server.web.metrics import Family, Source
 from minimon_server.web.readiness import Check
 
 _ENDS: Final = [*(str(bound) for bound in BOUNDS), "+Inf"]
-_HANGS: Final = Text(
-    "Le moteur ne montre plus de progrès ; redémarrez le serveur s'il ne revient pas.",
-    "The engine shows no progress; restart the server if it does not come back.",
-)
 
 
 def faces(service: Jobs, drawing: Drawing) -> list[Face]:
@@ -61,7 +58,7 @@ def check(service: Jobs) -> Check:
     """Return what `/ready` says of jobs; a server without an engine still serves creatures."""
     counts = service.store.counts()
     facts: dict[str, object] = {
-        "engine": "none" if service.unavailable else "loaded" if service.worker.loaded else "not loaded yet",
+        "engine": _state(service),
         "loaded": service.worker.loaded,
         "waiting": counts[State.PENDING],
         "running": counts[State.PROGRESS],
@@ -71,11 +68,21 @@ def check(service: Jobs) -> Check:
     if trouble := service.store.trouble:
         fr = f"Le registre des tâches ne peut pas être écrit : {trouble}."
         return Check(facts, Text(fr, f"The journal of jobs cannot be written: {trouble}."))
-    return Check(facts, _HANGS if service.worker.has_lost_its_job else None)
+    return Check(facts, service.loss.reason or (HANGS if service.worker.has_lost_its_job else None))
 
 
-def told(service: Jobs) -> Source:
-    """Return the source that tells `/metrics` of jobs."""
+def _state(service: Jobs) -> str:
+    if service.unavailable:
+        return "none"
+    if service.loss.reason:
+        return "lost"
+    if service.worker.loaded:
+        return "loaded"
+    return "memory given back, nobody asked" if service.worker.given_back else "not loaded yet"
+
+
+def told(service: Jobs, drawing: Drawing, restarts: int = 0) -> Source:
+    """Return the source that tells `/metrics` of jobs; `restarts` are those before this start, with nothing drawn."""
 
     def families() -> Iterator[Family]:
         kept = GaugeMetricFamily("minimon_jobs", "Jobs that are known, by state.", labels=["state"])
@@ -86,5 +93,24 @@ def told(service: Jobs) -> Source:
         seconds = HistogramMetricFamily("minimon_job_duration_seconds", "Seconds from claim to picture, of successes.")
         seconds.add_metric([], buckets, sum_value=service.pace.total)
         yield seconds
+        yield from _troubles(service, drawing, restarts)
 
     return families
+
+
+def _troubles(service: Jobs, drawing: Drawing, restarts: int) -> Iterator[Family]:
+    memory = drawing.memory
+    yield CounterMetricFamily("minimon_out_of_memory", "Times that memory ran out.", value=memory.out_of_memory)
+    rungs = CounterMetricFamily("minimon_memory_rungs", "What was done about too little memory.", labels=["rung"])
+    for rung, count in memory.rungs.items():
+        rungs.add_metric([rung], count)
+    rungs.add_metric(["refuse"], memory.refused)
+    yield rungs
+    yield CounterMetricFamily(
+        "minimon_engine_given_back",
+        "Times that an idle engine gave its memory back.",
+        value=service.worker.given_back,
+    )
+    yield GaugeMetricFamily(
+        "minimon_restarts", "Restarts by itself for a lost engine, with nothing drawn since.", value=restarts
+    )

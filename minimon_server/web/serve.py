@@ -5,35 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
 
-from minimon_server.errors import StartupError, Text
-from minimon_server.logs import Lines, Logger
+from minimon_server.errors import StartupError
+from minimon_server.logs import Lines
 from minimon_server.web.edge import Edge, EdgeProtocol
-from minimon_server.web.readiness import Choice
 
 BACKLOG: Final = 2048
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-
-_ENOUGH_FILES: Final = Text("la limite suffit à MINIMON_MAX_CONNECTIONS", "enough for MINIMON_MAX_CONNECTIONS")
-_RAISED_FILES: Final = Text(
-    "la limite du processus, relevée pour MINIMON_MAX_CONNECTIONS",
-    "the limit of the process, raised for MINIMON_MAX_CONNECTIONS",
-)
-_FEW_FILES: Final = Text(
-    "moins que MINIMON_MAX_CONNECTIONS n'en demande : le système n'en permet pas plus",
-    "fewer than MINIMON_MAX_CONNECTIONS asks for: the system allows no more",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,36 +124,6 @@ def bind(binding: Binding) -> list[socket.socket]:
     return bound
 
 
-def allow_files(wanted: int, log: Logger) -> Choice:
-    """Raise this process's limit of open files towards `wanted`, a connection being one; say so when it stays short."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return Choice(None if soft == resource.RLIM_INFINITY else soft, _ENOUGH_FILES)
-    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft >= wanted:
-        return Choice(soft, _RAISED_FILES)
-    log.warning("fewer files may be open than MINIMON_MAX_CONNECTIONS allows", files=soft, wanted=wanted)
-    return Choice(soft, _FEW_FILES)
-
-
-def event_loop(log: Logger) -> tuple[LoopFactory | None, Choice]:
-    """Return what makes the event loop: uvloop, or asyncio's own (None) with the reason in the log."""
-    try:
-        from uvloop import new_event_loop
-    except ModuleNotFoundError:
-        log.warning("uvloop is not installed here: asyncio's own, slower loop is used")
-        return None, Choice("asyncio", Text("uvloop n'est pas installé ici", "uvloop is not installed here"))
-    faster = Text("un chemin plus court à travers TLS que celui d'asyncio", "a shorter way through TLS than asyncio's")
-    return new_event_loop, Choice("uvloop", faster)
-
-
-def run(main: Coroutine[Any, Any, None], loop: LoopFactory | None) -> None:
-    """Run `main` on the loop that was chosen."""
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(main)
-
-
 async def serve(
     app: Starlette,
     bindings: Sequence[Binding],
@@ -177,12 +133,14 @@ async def serve(
     ready: Callable[[], None],
     ending: Callable[[], None],
     hurry: Callable[[], None] = lambda: None,
+    over: Callable[[], Awaitable[None]],
     beside: Sequence[Coroutine[Any, Any, None]] = (),
-) -> None:
-    """Serve `app` on every binding until SIGINT or SIGTERM, or until one listener ends.
+) -> bool:
+    """Serve `app` on every binding until SIGINT or SIGTERM, until `over` returns, or until one listener ends.
 
     `ready` is called once all listen, `ending` when the end begins. Running requests get `grace` seconds; a second
-    signal ends them, and calls `hurry`. What runs `beside` is cancelled. `StartupError`: a listener began the end.
+    signal ends them, and calls `hurry`. What runs `beside` is cancelled. Return whether a signal came; raise
+    `StartupError` when a listener began the end.
     """
     with contextlib.ExitStack() as until_the_end:
         listeners = [_listener(app, binding, edge, grace) for binding in bindings]
@@ -196,7 +154,7 @@ async def serve(
                 asyncio.create_task(listener.serve_until_the_end(group, end.begin))
                 for listener, group in zip(listeners, held, strict=True)
             ]
-            companions = [asyncio.create_task(_told(one, edge.lines)) for one in beside]
+            companions = [asyncio.create_task(_told(one, edge.lines)) for one in (*beside, end.after(over))]
             until_the_end.enter_context(end.of_signals())  # what the lifespan ends is hastened by a second one, too
             try:
                 await _until_up(listeners, end.begun)
@@ -209,10 +167,7 @@ async def serve(
                     listener.should_exit = True
                 await asyncio.gather(*tasks)
                 await _cancel(companions)
-    if gone := end.begun.result():
-        raise StartupError(
-            [f"the listener on port {gone.config.port} has ended, and the server with it"], exit_status=1
-        )
+    return end.was_asked()
 
 
 def _listener(app: Starlette, binding: Binding, edge: Edge, grace: int) -> Listener:
@@ -262,18 +217,30 @@ async def _told(companion: Coroutine[Any, Any, None], lines: Lines) -> None:
 
 
 class _End:
-    """The one end of all listeners: the first signal begins it, or a listener that goes; a second signal hastens it."""
+    """The one end of all listeners: by a signal, a listener that goes, or its time; hastened by a second signal."""
 
     def __init__(self, listeners: Sequence[Listener], hurry: Callable[[], None]) -> None:
         self._listeners, self._hurry = listeners, hurry
         self._signals = 0
-        # Who began it; None: a signal.
+        # Who began it; None: a signal, or its time had come.
         self.begun: asyncio.Future[Listener | None] = asyncio.get_running_loop().create_future()
 
     def begin(self, listener: Listener | None) -> None:
         """Begin it, unless it has begun."""
         if not self.begun.done():
             self.begun.set_result(listener)
+
+    def was_asked(self) -> bool:
+        """Return whether a signal asked for it, however it began; raise `StartupError` when a listener began it."""
+        if gone := self.begun.result():
+            told = f"the listener on port {gone.config.port} has ended, and the server with it"
+            raise StartupError([told], exit_status=1)
+        return self._signals > 0
+
+    async def after(self, over: Callable[[], Awaitable[None]]) -> None:
+        """Begin it when `over` returns."""
+        await over()
+        self.begin(None)
 
     @contextlib.contextmanager
     def of_signals(self) -> Generator[None, None, None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import gen_server
 from minimon_server.environment import read_settings
 from minimon_server.errors import StartupError
-from minimon_server.terminal import say
+from minimon_server.terminal import leave, say
 from tests.crayon import Crayon, drawing_with
 from tests.e2e.running import HOME, RunningServer
 
@@ -43,4 +43,6 @@ class DrawingServer(RunningServer):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    leave(status)
+    sys.exit(status)

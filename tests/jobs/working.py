@@ -67,7 +67,7 @@ def sqlite_store(
 
 @asynccontextmanager
 async def studio(
-    folder: Path, store: JobStore, clock: VirtualClock, engine: Sketcher | None = None
+    folder: Path, store: JobStore, clock: VirtualClock, engine: Sketcher | None = None, idle_seconds: float = 0.0
 ) -> AsyncIterator[Studio]:
     """Start worker and service around a store, and end them."""
     drawing = engine or Sketcher()
@@ -75,7 +75,17 @@ async def studio(
     pictures.prepare()
     events = Events()
     thread = EngineThread(lambda: drawing)
-    worker = Worker(store, pictures, events, thread, quiet(), name="w1", pause=at_once)
+    worker = Worker(
+        store,
+        pictures,
+        events,
+        thread,
+        quiet(),
+        name="w1",
+        pause=at_once,
+        idle_seconds=idle_seconds,
+        monotonic=clock,
+    )
     jobs = Jobs(store, pictures, events, worker, quiet())
     jobs.start()
     try:
