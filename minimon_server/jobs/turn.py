@@ -138,4 +138,4 @@ class Turn:
             progress = self._reports.popleft()
             self._phase = progress.phase
             self._events.progress(self.job.id, progress)
-        self._moved.set()
+            self._moved.set()  # for reports alone: who only looks does not prolong the lease

@@ -95,6 +95,28 @@ def test_an_engine_that_cannot_be_closed_is_lost(tmp_path: Path) -> None:
     play(tmp_path, scene, engine)
 
 
+def test_who_asks_again_and_again_does_not_prolong_the_lease_of_an_engine_that_hangs(tmp_path: Path) -> None:
+    async def scene(at: Studio) -> None:
+        job = await at.submit(request(prompt="gated"))
+        for _ in range(2):
+            await asyncio.to_thread(at.engine.arrived.acquire)
+            at.engine.gate.release()
+        await asyncio.to_thread(at.engine.arrived.acquire)
+        running = await at.jobs.get(job.id)
+        await until(lambda: at.jobs.standing(running).steps is not None)
+        await asyncio.sleep(0.05)  # the last heartbeat is over
+        for _ in range(11):
+            at.clock.seconds += 1
+            at.jobs.standing(running)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+        await at.jobs.sweep()
+        assert (await at.jobs.get(job.id)).state is State.PENDING
+        assert at.worker.has_lost_its_job
+
+    play(tmp_path, scene, Sketcher())
+
+
 def test_only_an_engine_that_stays_silent_is_lost() -> None:
     loss = Loss(quiet())
 
