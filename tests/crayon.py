@@ -7,11 +7,12 @@ import signal
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from minimon_server.engines.messages import (
+    NO_INPUTS,
     Drawn,
     DrawnPicture,
     DrawRequest,
@@ -56,12 +57,12 @@ class Crayon:
         self._step_seconds = step_seconds
         self._diary = diary
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Draw all pictures of one request."""
         if self.loaded != request.stack:
             self._tell(report, Progress("loading", 0, 1))
             self.loaded = request.stack
-        total = request.steps * len(request.seeds)
+        total = request.total_steps
         self._tell(report, Progress("drawing", 0, total))
         self._note("began", request)
         if "fault" in request.prompt:
@@ -72,13 +73,14 @@ class Crayon:
             os.kill(os.getpid(), signal.SIGKILL)
         if "hang" in request.prompt:
             threading.Event().wait()
+        begun_with = "".join(sha256(inputs[picture.digest]).hexdigest() for picture in request.inputs)
         for step in range(1, total + 1):
             self._wait(request)
             preview = plain_png(8, 8, b"\x80" * 3, "") if step == total else None
             self._tell(report, Progress("drawing", step, total, preview))
         self._tell(report, Progress("decoding", 0, 1))
         self._note("ended", request)
-        return Drawn(tuple(self._picture(request, seed) for seed in request.seeds))
+        return Drawn(tuple(self._picture(request, seed, begun_with) for seed in request.seeds))
 
     def close(self) -> None:
         """Give everything back."""
@@ -90,11 +92,12 @@ class Crayon:
         elif self._step_seconds:
             self._patience.wait(self._step_seconds)
 
-    def _picture(self, request: DrawRequest, seed: int) -> DrawnPicture:
-        colour = sha256(f"{request.prompt} {seed} {request.stack}".encode()).digest()[:3]
-        pixels = colour * (request.width * request.height)
+    def _picture(self, request: DrawRequest, seed: int, begun_with: str) -> DrawnPicture:
+        colour = sha256(f"{request.prompt} {seed} {request.stack}{begun_with}".encode()).digest()[:3]
+        last = request.hires or request
+        pixels = colour * (last.width * last.height)
         made_by = {"scheduler_class": "None", "versions": VERSIONS, "engine": "crayon"}
-        return DrawnPicture(pixels, seed, request.width, request.height, describe(request, seed, made_by))
+        return DrawnPicture(pixels, seed, last.width, last.height, describe(request, seed, made_by))
 
     @staticmethod
     def _tell(report: Report, progress: Progress) -> None:

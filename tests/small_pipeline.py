@@ -54,12 +54,12 @@ def text_encoder(kind: Any, layers: int, width: int) -> Any:
     return kind(settings)
 
 
-def unet() -> Any:
+def unet(in_channels: int = 4) -> Any:
     """Return a UNet of about two million parameters."""
     channels = (32, 64, 96)
     return UNet2DConditionModel(
         sample_size=SIDE // 4,
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         layers_per_block=1,
         block_out_channels=channels,

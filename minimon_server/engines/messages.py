@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
+from minimon_server.errors import Text
+
 SCHEMA: Final = 1
+NO_INPUTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 Phase = Literal["loading", "drawing", "decoding"]
 
@@ -24,11 +28,33 @@ class AdapterUse:
 
 
 @dataclass(frozen=True, slots=True)
+class InputPicture:
+    """A picture that a request begins with: the SHA-256 of its file, in lower-case hex, and its size in pixels."""
+
+    digest: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hires:
+    """A second pass over the finished first one at another size in pixels; `strength` is that of image-to-image."""
+
+    width: int
+    height: int
+    steps: int
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
 class DrawRequest:
     """All that decides a job's pictures; every default has been filled in before it is made.
 
     One picture is drawn for each of `seeds`. `width` and `height` are pixels. `scheduler` and `clip_skip` are None
-    where the model's own are meant. `guidance_rescale` is 0 to 1. `format` is one of `picture_formats.FORMATS`, and
+        where the model's own are meant. With `init_image` the drawing begins with that picture, and `strength` (0 to 1]
+    says how much of it is drawn anew; `mask` is white where that may happen. `hires` follows as a second pass.
+
+    `guidance_rescale` is 0 to 1. `format` is one of `picture_formats.FORMATS`, and
     `quality`, 1 to 100, is None for the formats that lose nothing.
     """
 
@@ -47,11 +73,39 @@ class DrawRequest:
     format: str = "png"
     quality: int | None = None
     schema: int = SCHEMA
+    init_image: InputPicture | None = None
+    mask: InputPicture | None = None
+    strength: float | None = None
+    hires: Hires | None = None
+
+    @property
+    def inputs(self) -> tuple[InputPicture, ...]:
+        """The pictures that must be at hand to draw this."""
+        return tuple(picture for picture in (self.init_image, self.mask) if picture is not None)
+
+    @property
+    def passes(self) -> tuple[tuple[int, int], ...]:
+        """The denoising steps of each pass over one picture, and the pixels that it has."""
+        first = (drawn_steps(self.steps, self.strength), self.width * self.height)
+        if self.hires is None:
+            return (first,)
+        again = self.hires
+        return first, (drawn_steps(again.steps, again.strength), again.width * again.height)
+
+    @property
+    def total_steps(self) -> int:
+        """The denoising steps of all passes over all pictures: what `Progress.total` is while drawing."""
+        return sum(steps for steps, _ in self.passes) * len(self.seeds)
 
     @property
     def stack(self) -> str:
         """What must be loaded to draw this; jobs of one stack follow each other without a load between them."""
         return "+".join([self.model, *(f"{adapter.name}:{adapter.weight:g}" for adapter in self.adapters)])
+
+
+def drawn_steps(steps: int, strength: float | None) -> int:
+    """Return how many of `steps` are drawn at a strength: as diffusers' image-to-image counts, rounded down."""
+    return steps if strength is None else min(int(steps * strength), steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +166,22 @@ class EngineLost(Exception):
         super().__init__(text)
 
 
+class BadPicture(Exception):
+    """A picture that a client sent and that is not taken; the text says why, and the limit."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        super().__init__(text.en)
+
+
+@dataclass(frozen=True, slots=True)
+class NormalPicture:
+    """A client's picture as it is kept: a PNG file of 8-bit red, green, blue, upright and without anything else."""
+
+    picture: InputPicture
+    png: bytes = field(repr=False)
+
+
 class Reply(IntEnum):
     """What an engine is told when it reports: stop within this step, go on, or go on and show previews.
 
@@ -134,9 +204,10 @@ class Engine(Protocol):
     def loaded(self) -> str | None:
         """The stack that could draw at once (`DrawRequest.stack`), or None."""
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Load what the request needs, then draw all its pictures.
 
+        `inputs` holds the PNG file of each of `request.inputs`, by its digest.
         Report `loading` while it loads; `drawing` with `current=0` when all is loaded, before the first denoising step,
         then after every step, `total` being the steps of all pictures; `decoding` at the end. Raises `Stopped` after
         `report` answered STOP, `EngineFault` when this request cannot be drawn, `EngineLost` when none can be.

@@ -21,6 +21,8 @@ from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, offered
 from minimon_server.logs import Logger
 
 PIPELINE: Final = "StableDiffusionXLPipeline"
+# The same parts under another name, of models made for repainting: they need a picture and a mask.
+REPAINTING: Final = "StableDiffusionXLInpaintPipeline"
 # The parts that are networks, and the class that each one must be.
 NETWORKS: Final = {
     "unet": "UNet2DConditionModel",
@@ -135,7 +137,7 @@ class ModelFolders:
 def read_model(path: Path) -> ModelFolder:
     """Return what the folder at `path` holds; raise `BrokenModel` with what is wrong or missing."""
     settings = _json(path, "model_index.json")
-    if settings.get("_class_name") != PIPELINE:
+    if settings.get("_class_name") not in (PIPELINE, REPAINTING):
         raise BrokenModel(f"its pipeline is not a {PIPELINE}")
     for part, expected in NETWORKS.items():
         _check_class(settings, part, (expected,))

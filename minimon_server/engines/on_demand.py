@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final
 
@@ -11,11 +11,13 @@ from minimon_server import __version__
 from minimon_server.engines.devices import DeviceWish, cuda_problem
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
+    NO_INPUTS,
     Drawn,
     DrawnPicture,
     DrawRequest,
     Engine,
     EngineFault,
+    NormalPicture,
     Progress,
     Report,
     Stopped,
@@ -54,6 +56,13 @@ def pack(picture: DrawnPicture, kind: str = "png", quality: int | None = None) -
 def versions() -> dict[str, str]:
     """Return the versions that a picture tells, without importing what has them."""
     return {"minimon": __version__, **{name: version(name) for name in ("torch", "diffusers")}}
+
+
+def read_picture(data: bytes, transparent: str) -> NormalPicture:
+    """Return a client's picture as it is kept; what reads it is imported at the first one. Raises `BadPicture`."""
+    from minimon_server.engines import input_pictures
+
+    return input_pictures.normalised(data, transparent)
 
 
 def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> OnDemand:
@@ -103,13 +112,13 @@ class OnDemand:
         """The stack that could draw at once, or None."""
         return self._engine.loaded if self._engine else None
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Make the engine if there is none yet, then let it draw."""
         if self._engine is None:
             if not report(Progress("loading", 0, 1)):  # importing takes seconds, and nobody should wonder
                 raise Stopped
             self._engine = self._made()
-        return self._engine.draw(request, report)
+        return self._engine.draw(request, report, inputs)
 
     def close(self) -> None:
         """Give everything back; a later request makes the engine anew."""

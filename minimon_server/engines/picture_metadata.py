@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from minimon_server.engines import input_metadata
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.schedulers import KINDS
 
@@ -30,6 +31,7 @@ def describe(request: DrawRequest, seed: int, made_by: Mapping[str, Any]) -> dic
         "adapters": [{"name": adapter.name, "weight": adapter.weight} for adapter in request.adapters],
         "format": request.format,
         "quality": request.quality,
+        **input_metadata.described(request),
         **made_by,
     }
 
@@ -46,6 +48,7 @@ def infotext(told: Mapping[str, Any]) -> str:
         "Model": _quoted(told["model"]),
         "Clip skip": told["clip_skip"],
         "CFG rescale": f"{rescale:g}" if (rescale := told["guidance_rescale"]) else None,
+        **input_metadata.pairs(told),
         "Version": f"Minimon {told['versions']['minimon']}",
     }
     lines = [told["prompt"]]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-import diffusers
-import torch
-
-from minimon_server import __version__
 from minimon_server.engines.devices import DeviceWish
 from minimon_server.engines.lost_device import is_lost
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
+    NO_INPUTS,
     Drawn,
     DrawRequest,
     EngineFault,
@@ -29,9 +27,6 @@ from minimon_server.engines.sdxl_loading import Place, choose_place, load
 from minimon_server.engines.sdxl_memory import give_memory_back
 from minimon_server.engines.textual_inversion import TrainedWords
 from minimon_server.logs import Logger
-
-PREVIEW_EVERY: Final = 5  # steps
-VERSIONS: Final = {"minimon": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +58,11 @@ class SdxlEngine:
         """The stack that could draw at once, or None."""
         return self._model.stack if self._model else None
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Load what the request needs, then draw all its pictures; see `Engine.draw`."""
         refuse_what_cannot_be(request)
         try:
-            return self._drawn(request, Teller(report))
+            return self._drawn(request, Teller(report), inputs)
         except RuntimeError as error:
             if not is_lost(error, self._place.device if self._place else None):
                 raise
@@ -75,7 +70,7 @@ class SdxlEngine:
         # Nothing is given back: whatever is asked of the device now fails.
         raise EngineLost("The device that draws was lost while this was drawn.")
 
-    def _drawn(self, request: DrawRequest, teller: Teller) -> Drawn:
+    def _drawn(self, request: DrawRequest, teller: Teller, inputs: Mapping[str, bytes]) -> Drawn:
         try:
             folder = self._models.find(request.model)
             ladder = Ladder(request, self._here(), self._log, self._tally)
@@ -86,7 +81,7 @@ class SdxlEngine:
             ladder.stand_on(model.pipeline, rests=model.rests)
             place, fingerprint = self._here(), model.fingerprint
             return Drawing(
-                request, model.pipeline, model.previews, place, teller, fingerprint, ladder, self._trained
+                request, model.pipeline, model.previews, place, teller, fingerprint, ladder, self._trained, inputs
             ).all()
         give_memory_back()  # outside the handler, where what was read of the model is gone
         raise EngineFault(text)

@@ -6,6 +6,7 @@ seed gives the same pixels alone, beside others, after a stop and after any othe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -15,6 +16,7 @@ import torch
 
 from minimon_server import __version__
 from minimon_server.engines.messages import (
+    NO_INPUTS,
     Drawn,
     DrawnPicture,
     DrawRequest,
@@ -28,6 +30,7 @@ from minimon_server.engines.messages import (
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.engines.schedulers import KINDS
 from minimon_server.engines.sdxl_decoding import Previews, decode
+from minimon_server.engines.sdxl_inputs import Beginning, Pass
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_numbers import HALVES, NotANumber, in_float32, widened
@@ -66,6 +69,7 @@ class Drawing:
         fingerprint: str,
         ladder: Ladder,
         trained: TrainedWords | None = None,
+        inputs: Mapping[str, bytes] = NO_INPUTS,
     ) -> None:
         self._request = request
         self._pipeline = pipeline
@@ -76,8 +80,9 @@ class Drawing:
         self._trained = trained
         self._ladder = ladder
         self._own_scheduler = pipeline.scheduler
+        self._beginning = Beginning(request, pipeline, inputs)
         self._done = 0
-        self._total = request.steps * len(request.seeds)
+        self._total = request.total_steps
         self._guided = request.guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
         self._drawn_in: dict[int, torch.dtype] = {}
 
@@ -93,10 +98,10 @@ class Drawing:
         request, count = self._request, len(self._request.seeds)
         ladder.rows = 2 if self._guided else 1
         spoken = ladder.run("prompt", self._spoken)
-        evaluations = self._evaluations()
+        self._refuse_steps()
         ladder.look_ahead()
         self._teller.tell("drawing", 0, self._total)
-        latents = [ladder.run("drawing", partial(self._latents, seed, spoken, evaluations)) for seed in request.seeds]
+        latents = [ladder.run("drawing", partial(self._latents, number, spoken)) for number in range(count)]
         pictures = []
         for index, (seed, one) in enumerate(zip(request.seeds, latents, strict=True)):
             self._teller.tell("decoding", index, count)
@@ -116,7 +121,7 @@ class Drawing:
             request.prompt,
             None if reason else request.negative_prompt,
             request.clip_skip,
-            steps=request.steps,
+            steps=request.passes[0][0],
             trained=self._trained,
             tell=lambda done, count: self._teller.tell("loading", done, count),
         )
@@ -128,64 +133,76 @@ class Drawing:
     def _scheduler(self) -> Any:
         return fresh(self._own_scheduler, self._request.scheduler)
 
-    def _evaluations(self) -> int:
-        """Return how often the UNet is asked for one picture: a scheduler of second order asks twice a step."""
-        try:
-            scheduler = self._scheduler()
-            scheduler.set_timesteps(self._request.steps, device=self._place.device)
-        except ValueError as error:
-            raise EngineFault(f"This scheduler refuses {self._request.steps} steps of this model: {error}") from None
-        return len(scheduler.timesteps)
+    def _refuse_steps(self) -> None:
+        hires = self._request.hires
+        for steps in {self._request.steps, *([hires.steps] if hires else [])}:
+            try:
+                self._scheduler().set_timesteps(steps, device=self._place.device)
+            except ValueError as error:
+                raise EngineFault(f"This scheduler refuses {steps} steps of this model: {error}") from None
 
-    def _latents(self, seed: int, spoken: Spoken, evaluations: int) -> torch.Tensor:
-        """Return the latents of one seed; what is no number in 16 bits is drawn once more in 32."""
-        unet = self._pipeline.unet
+    def _latents(self, number: int, spoken: Spoken) -> torch.Tensor:
+        """Return the latents of one picture; what is no number in 16 bits is drawn once more in 32."""
+        unet, seed = self._pipeline.unet, self._request.seeds[number]
         self._drawn_in[seed] = unet.dtype
         try:
-            return self._denoised(seed, spoken, evaluations)
+            return self._denoised(number, spoken)
         except NotANumber as error:
             if unet.dtype not in HALVES:
                 raise error.fault() from None
             step = error.step
         self._ladder.log.warning("not a number: drawn again in float32", step=step, dtype=str(unet.dtype))
-        with in_float32(self._pipeline):
+        with in_float32(unet, self._beginning.pipelines):
             self._drawn_in[seed] = unet.dtype
             try:
-                return self._denoised(seed, widened(spoken), evaluations)
+                return self._denoised(number, widened(spoken))
             except NotANumber as error:
                 raise error.fault() from None
 
-    def _denoised(self, seed: int, spoken: Spoken, evaluations: int) -> torch.Tensor:
-        request, pipeline = self._request, self._pipeline
-        pipeline.scheduler = self._scheduler()
+    def _denoised(self, number: int, spoken: Spoken) -> torch.Tensor:
+        # Steps of what is begun anew do not count twice.
+        self._done = number * self._total // len(self._request.seeds)
+        # On the CPU, whatever computes: the same noise on every machine. A second pass goes on where the first ended.
+        generator = torch.Generator("cpu").manual_seed(self._request.seeds[number])
+        first = self._beginning.first(generator)
+        latents = self._run(first, spoken, generator, 1, first.steps)
+        again = self._beginning.again(latents, generator)
+        if again is None:
+            return latents
+        self._teller.tell("drawing", self._done, self._total)  # between the passes a picture was decoded and encoded
+        return self._run(again, spoken, generator, first.steps, first.steps)
 
-        def after_step(_: Any, index: int, __: Any, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            self._after(index + 1, evaluations, values["latents"])
-            before, step = (1 + at * request.steps // evaluations for at in (index, index + 1))
-            return spoken.change(before, step) if step <= request.steps else {}
+    def _run(self, one: Pass, spoken: Spoken, generator: torch.Generator, first: int, last: int) -> torch.Tensor:
+        """Draw one pass; the words are those of step `first` and following, up to `last`, where they stay."""
+        one.pipeline.scheduler = self._scheduler()
+        asked, avoided = spoken.asked.at(first), spoken.avoided.at(first) if spoken.avoided else None
 
-        found = pipeline(
-            prompt_embeds=spoken.prompt,
-            pooled_prompt_embeds=spoken.pooled,
-            negative_prompt_embeds=spoken.negative,
-            negative_pooled_prompt_embeds=spoken.negative_pooled,
-            width=request.width,
-            height=request.height,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            guidance_rescale=request.guidance_rescale,
-            # On the CPU, whatever computes: the same noise on every machine.
-            generator=torch.Generator("cpu").manual_seed(seed),
+        def after_step(pipeline: Any, index: int, _: Any, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            # A scheduler of second order asks the UNet twice a step.
+            evaluations = pipeline.num_timesteps
+            self._after(index + 1, evaluations, one.steps, values["latents"])
+            before, step = (first + at * one.steps // evaluations for at in (index, index + 1))
+            return spoken.change(before, step) if step <= last else {}
+
+        found = one.pipeline(
+            prompt_embeds=asked.words,
+            pooled_prompt_embeds=asked.pooled,
+            negative_prompt_embeds=avoided.words if avoided else None,
+            negative_pooled_prompt_embeds=avoided.pooled if avoided else None,
+            guidance_scale=self._request.guidance_scale,
+            guidance_rescale=self._request.guidance_rescale,
+            generator=generator,
             output_type="latent",
             callback_on_step_end=after_step,
             return_dict=False,
+            **one.told,
         )
-        self._done += request.steps
+        self._done += one.steps
         latents: torch.Tensor = found[0]
         return latents
 
-    def _after(self, evaluation: int, evaluations: int, latents: torch.Tensor) -> None:
-        step = evaluation * self._request.steps // evaluations
+    def _after(self, evaluation: int, evaluations: int, steps: int, latents: torch.Tensor) -> None:
+        step = evaluation * steps // evaluations
         # This waits for the device: what is reported as done is done, and a stop comes within a step.
         if not bool(torch.isfinite(latents).all()):
             raise NotANumber(step)
@@ -196,6 +213,7 @@ class Drawing:
 
     def _picture(self, seed: int, latents: torch.Tensor, spoken: Spoken) -> DrawnPicture:
         pixels, decoded_in = decode(self._pipeline.vae, latents)
+        pixels = self._beginning.finished(pixels)
         made_by = {
             "model_fingerprint": self._fingerprint,
             "scheduler_class": type(self._own_scheduler).__name__,

@@ -159,7 +159,7 @@ class Ladder:
         if rung in self.taken or (rung == "offload" and self._rests):
             return "done already"
         if rung == "tile":
-            if stage != "decoding":
+            if "vae" not in self._parts(stage):
                 return "only decoding has tiles"
             return "the picture is one tile" if max(self._latents()) <= SMALLEST_TILE else None
         if rung == "slice":
@@ -206,15 +206,27 @@ class Ladder:
     def _settle(self, stage: Stage) -> None:
         """Let only the parts of a stage be on the device, if parts are offloaded."""
         if self.offloaded and self._pipeline is not None:
-            move(self._pipeline, [part for part in NETWORKS if part not in PARTS[stage]], HOME)
+            move(self._pipeline, [part for part in NETWORKS if part not in self._parts(stage)], HOME)
             give_memory_back()
-            move(self._pipeline, PARTS[stage], self._place.device)
+            move(self._pipeline, self._parts(stage), self._place.device)
+
+    def _parts(self, stage: Stage) -> tuple[str, ...]:
+        """Return what a stage computes with: a drawing that begins with a picture encodes it, between passes too."""
+        encodes = stage == "drawing" and (self._request.init_image is not None or self._request.hires is not None)
+        return (*PARTS[stage], "vae") if encodes else PARTS[stage]
 
     # the estimate
 
     def _latents(self) -> tuple[int, int]:
         scale = pixels_of_a_latent(self._pipeline.vae)
-        return -(-self._request.width // scale), -(-self._request.height // scale)
+        width, height = self._largest()
+        return -(-width // scale), -(-height // scale)
+
+    def _largest(self) -> tuple[int, int]:
+        """Return width and height of the largest pass."""
+        hires = self._request.hires
+        sizes = [(self._request.width, self._request.height), *([(hires.width, hires.height)] if hires else [])]
+        return max(sizes, key=lambda size: size[0] * size[1])
 
     def _tile_side(self) -> int:
         half = -(-max(self._latents()) // 2)
@@ -226,7 +238,8 @@ class Ladder:
 
     def _decoding_floor(self) -> int:
         side = self._tile_side() * pixels_of_a_latent(self._pipeline.vae) if self.is_tiled else 2**31
-        return decoding_floor(self._pipeline.vae, min(side, self._request.width), min(side, self._request.height))
+        width, height = self._largest()
+        return decoding_floor(self._pipeline.vae, min(side, width), min(side, height))
 
     def _short(self, stage: Stage, needed: int) -> tuple[int, int] | None:
         """Return what is needed and what is free, in bytes, when that is too little."""
@@ -237,11 +250,12 @@ class Ladder:
             # Whatever is on the device now may go, but for what the stage computes with.
             parts = [getattr(self._pipeline, part) for part in NETWORKS]
             there = parts_bytes([part for part in parts if part.device.type == self._place.device.type])
-            free += there - parts_bytes([getattr(self._pipeline, part) for part in PARTS[stage]])
+            free += there - parts_bytes([getattr(self._pipeline, part) for part in self._parts(stage)])
         return (needed, free) if needed > free else None
 
     def _size(self) -> str:
-        return f"{self._request.width}x{self._request.height}"
+        width, height = self._largest()
+        return f"{width}x{height}"
 
     def _told(self, stage: Stage, problem: str, tried: list[str]) -> str:
         what = "CUDA out of memory" if "CUDA" in problem else "Out of memory"

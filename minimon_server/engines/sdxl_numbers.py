@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -28,18 +28,22 @@ class NotANumber(Exception):
 
 
 @contextmanager
-def in_float32(pipeline: Any) -> Iterator[None]:
-    """Let the UNet of 16-bit floats compute in 32 bits; exact on the way back: every value came from there."""
-    unet, encoder = pipeline.unet, pipeline.text_encoder_2
-    own = unet.dtype
-    # The library narrows embeddings to the numbers of this encoder, if there is one (`encode_prompt`, 0.42.1).
-    pipeline.text_encoder_2 = None
+def in_float32(unet: Any, pipelines: Sequence[Any]) -> Iterator[None]:
+    """Let the UNet of 16-bit floats, which `pipelines` share, compute in 32 bits.
+
+    Exact on the way back: every value came from there.
+    """
+    encoders, own = [pipeline.text_encoder_2 for pipeline in pipelines], unet.dtype
     try:
+        for pipeline in pipelines:
+            # The library narrows embeddings to the numbers of this encoder, if there is one (`encode_prompt`, 0.42.1).
+            pipeline.text_encoder_2 = None
         unet.to(dtype=torch.float32)
         yield
     finally:
         unet.to(dtype=own)
-        pipeline.text_encoder_2 = encoder
+        for pipeline, encoder in zip(pipelines, encoders, strict=True):
+            pipeline.text_encoder_2 = encoder
 
 
 def widened(spoken: Spoken) -> Spoken:

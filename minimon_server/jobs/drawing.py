@@ -7,18 +7,24 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from minimon_server.engines.memory_tally import MemoryTally
-from minimon_server.engines.messages import DrawRequest, Engine
+from minimon_server.engines.messages import DrawRequest, Engine, InputPicture
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.engines.schedulers import named
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
 from minimon_server.jobs.asked_adapters import adapters_of, none_such
 from minimon_server.jobs.errors import ModelNotAvailable
+from minimon_server.jobs.input_rules import (
+    MOST_PIXELS,
+    USUAL_STRENGTH,
+    AskedHires,
+    hires_after,
+    input_mistakes,
+    size_after,
+)
 
 LARGEST_SEED: Final = 2**53 - 1
 USUAL_MODEL: Final = "sdxl-base"
-# What one picture of 2048x1536 has; the largest square is 1768x1768.
-MOST_PIXELS: Final = 2048 * 1536
 _TOO_LARGE: Final = Text(
     f"largeur fois hauteur : au plus {MOST_PIXELS} pixels", f"width times height: at most {MOST_PIXELS} pixels"
 )
@@ -71,6 +77,10 @@ class Asked:
     guidance_rescale: float | None = None
     format: str = "png"
     quality: int | None = None
+    init_image: InputPicture | None = None
+    mask: InputPicture | None = None
+    strength: float | None = None
+    hires: AskedHires | None = None
 
 
 def request_for(
@@ -84,7 +94,7 @@ def request_for(
         raise InvalidRequest(fields=mistakes)
     model = models[_name(asked, models)]
     adapters, _ = adapters_of(asked.prompt, asked.loras, model.supported_loras)
-    width, height = asked.width or model.width, asked.height or model.height
+    width, height, steps = _extent(asked, model)
     scheduler = None if asked.scheduler is None else named(asked.scheduler, _there(model, schedulers))
     guidance = model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
     # What rescales guidance is a default only where there is guidance: else every picture would tell it as ignored.
@@ -97,7 +107,7 @@ def request_for(
         seeds=tuple((first + number) % (LARGEST_SEED + 1) for number in range(asked.count)),
         width=width,
         height=height,
-        steps=model.steps if asked.steps is None else asked.steps,
+        steps=steps,
         guidance_scale=guidance,
         scheduler=scheduler,
         clip_skip=asked.clip_skip,
@@ -105,6 +115,10 @@ def request_for(
         guidance_rescale=rescale if asked.guidance_rescale is None else asked.guidance_rescale,
         format=asked.format,
         quality=FORMATS[asked.format].quality if asked.quality is None else asked.quality,
+        init_image=asked.init_image,
+        mask=asked.mask,
+        strength=(asked.strength or USUAL_STRENGTH) if asked.init_image else None,
+        hires=hires_after(asked.hires, width, height, steps) if asked.hires else None,
     )
 
 
@@ -128,11 +142,20 @@ def mistakes_in(
         mistakes += _scheduler_mistakes(asked.scheduler, _there(model, schedulers), schedulers)
     if not {"format", "quality"} & set(wrong) and asked.quality is not None and FORMATS[asked.format].quality is None:
         mistakes.append(FieldMistake("quality", _LOSSLESS))
-    width = asked.width or (model.width if model else 0)
-    height = asked.height or (model.height if model else 0)
+    width, height, steps = _extent(asked, model)
     if not {"width", "height"} & set(wrong) and width * height > MOST_PIXELS:
         mistakes.append(FieldMistake("width", _TOO_LARGE))
+    hires = hires_after(asked.hires, width, height, steps) if asked.hires else None
+    mistakes += [one for one in input_mistakes(asked, steps, hires) if not _tells(one.field, wrong)]
     return mistakes
+
+
+def _extent(asked: Asked, model: ModelInfo | None) -> tuple[int, int, int]:
+    """Return the width, the height and the steps of the first pass."""
+    steps = asked.steps or (model.steps if model else 1)
+    if asked.init_image is not None:
+        return *size_after(asked.init_image, asked.width, asked.height), steps
+    return asked.width or (model.width if model else 0), asked.height or (model.height if model else 0), steps
 
 
 def _there(model: ModelInfo | None, schedulers: Sequence[str]) -> Sequence[str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from minimon_server.engines.messages import Drawn, DrawRequest, Engine, Report
+from minimon_server.engines.messages import NO_INPUTS, Drawn, DrawRequest, Engine, Report
 
 T = TypeVar("T")
 
@@ -27,9 +27,9 @@ class EngineThread:
         self._thread.start()
         self.loaded: str | None = None
 
-    async def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    async def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Let the engine draw, and return or raise what it does."""
-        return await self._call(lambda: self._draw(request, report))
+        return await self._call(lambda: self._draw(request, report, inputs))
 
     async def discard(self) -> None:
         """Close the engine; the next request makes another."""
@@ -45,11 +45,11 @@ class EngineThread:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def _draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def _draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes]) -> Drawn:
         if self._engine is None:
             self._engine = self._make()
         try:
-            return self._engine.draw(request, report)
+            return self._engine.draw(request, report, inputs)
         finally:
             self.loaded = self._engine.loaded
 

@@ -42,3 +42,14 @@ class ModelNotAvailable(MinimonError):
         "Aucun modèle n'est installé : mettez un dossier au format diffusers sous models/.",
         "No model is installed: put a folder in the diffusers layout under models/.",
     )
+
+
+class NoRoom(MinimonError):
+    """So many pictures are on their way in, or wait with their jobs, that there is no room for another."""
+
+    code = "NO_ROOM_FOR_PICTURES"
+    status = 503
+    title = Text("Plus de place pour une image", "No room for a picture")
+
+    def __init__(self, detail: Text) -> None:
+        super().__init__(detail, headers={"Retry-After": "30"})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
-from minimon_server.engines.on_demand import pack
+from minimon_server.engines.on_demand import pack, read_picture
 from minimon_server.jobs.drawing import Drawing
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
+from minimon_server.jobs.input_files import InputFiles
+from minimon_server.jobs.inputs import Inputs
+from minimon_server.jobs.job import Job
 from minimon_server.jobs.journal import Journal
 from minimon_server.jobs.pictures import PictureStore
 from minimon_server.jobs.recovery import sweep_orphans
@@ -55,7 +59,20 @@ def put_together(
     journal = Journal(path)
     store = SqliteStore(journal, log, bounds=bounds, lease=lease)
     sweep_orphans(journal, store.known.jobs, pictures, log)
+    inputs = Inputs(_input_files(journal_path, store.known.jobs.values(), bounds, log), read_picture, log)
     events = Events()
     engine, name = EngineThread(drawing.make_engine), secrets.token_hex(8)
-    worker = Worker(store, pictures, events, engine, log, name=name, idle_seconds=idle_seconds)
-    return Jobs(store, pictures, events, worker, log, unavailable=drawing.unavailable, close=store.close)
+    worker = Worker(store, pictures, inputs, events, engine, log, name=name, idle_seconds=idle_seconds)
+    return Jobs(store, pictures, inputs, events, worker, log, unavailable=drawing.unavailable, close=store.close)
+
+
+def _input_files(journal_path: Path, jobs: Iterable[Job], bounds: Bounds, log: Logger) -> InputFiles:
+    """Open the folder of the pictures that jobs begin with. It stands beside the journal, whose lock is its own, too.
+
+    It may hold as much as the drawn pictures may, besides them.
+    """
+    files = InputFiles(journal_path.with_name(journal_path.name + ".inputs"), bounds.picture_bytes)
+    named = {picture.digest for job in jobs if not job.has_ended for picture in job.request.inputs}
+    if removed := files.open(named):
+        log.info("pictures that no job needs were removed", pictures=removed)
+    return files

@@ -46,4 +46,4 @@ class Pace:
 
 
 def _work(request: DrawRequest) -> float:
-    return float(request.steps * request.width * request.height * len(request.seeds))
+    return float(sum(steps * pixels for steps, pixels in request.passes) * len(request.seeds))

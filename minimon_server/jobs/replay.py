@@ -31,13 +31,18 @@ CARRIED: Final[Mapping[str, str]] = {
     "guidance_rescale": "guidance_rescale",
     "format": "format",
     "quality": "quality",
+    "hires": "hires",
 }
 # Null in these says something: the model's own scheduler and layer, and a format that loses nothing.
-MAY_BE_NULL: Final = frozenset({"scheduler", "clip_skip", "quality"})
+MAY_BE_NULL: Final = frozenset({"scheduler", "clip_skip", "quality", "hires"})
 # What files said before these fields were there; a model's default may have become something else.
-BEFORE: Final[Mapping[str, Any]] = {"guidance_rescale": 0.0, "format": "png", "quality": None}
-# What decided a picture and cannot be had from its file, each with the reason. None so far.
-NOT_REPLAYABLE: Final[Mapping[str, Text]] = {}
+BEFORE: Final[Mapping[str, Any]] = {"guidance_rescale": 0.0, "format": "png", "quality": None, "hires": None}
+_BEGUN_WITH: Final = Text(
+    "l'image dont celle-ci est partie n'est pas dans le fichier : renvoyez-la à /generate",
+    "the picture that this one began with is not in the file: send it to /generate again",
+)
+# What decided a picture and cannot be had from its file, each with the reason.
+NOT_REPLAYABLE: Final[Mapping[str, Text]] = {"init_image": _BEGUN_WITH, "mask": _BEGUN_WITH, "strength": _BEGUN_WITH}
 # What an engine tells besides: how it went, not what was asked.
 MADE_BY: Final = frozenset(
     {
@@ -50,7 +55,9 @@ MADE_BY: Final = frozenset(
         "ignored",
         "device",
         "dtype",
+        "decoded",
         "decoded_in",
+        "rungs",
         "versions",
         "engine",
         "model_fingerprint",
@@ -113,6 +120,8 @@ def differences(
     names = [*here, *(name for name in list(then)[:MOST_NAMED] if name not in here)]
     was = told.get("model_fingerprint")
     changed = [{"what": "model_fingerprint", "then": _shown(was), "now": fingerprint}] if was != fingerprint else []
+    if told.get("decoded") == "tiled":  # for want of memory: its seams show where the tiles were
+        changed.append({"what": "decoded", "then": "tiled", "now": "whole"})
     return changed + [
         {"what": f"versions.{name}"[:LONGEST_NAME], "then": _shown(then.get(name)), "now": here.get(name)}
         for name in names

@@ -16,6 +16,7 @@ from minimon_server.jobs import store as outcomes
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable
 from minimon_server.jobs.events import Event, Events
 from minimon_server.jobs.executor import Executor
+from minimon_server.jobs.inputs import Inputs
 from minimon_server.jobs.job import Draft, Job, PictureFile, Priority, State
 from minimon_server.jobs.pictures import Damaged, PictureStore
 from minimon_server.jobs.standing import Standing, standing_of
@@ -59,6 +60,7 @@ class Jobs:
         self,
         store: outcomes.JobStore,
         pictures: PictureStore,
+        inputs: Inputs,
         events: Events,
         worker: Executor,
         log: Logger,
@@ -70,6 +72,7 @@ class Jobs:
     ) -> None:
         """`unavailable` says why nothing can be drawn here, if that is so; `close` is called at the very end."""
         self.store = store
+        self.inputs = inputs
         self.events = events
         self.worker = worker
         self.unavailable = unavailable
@@ -241,6 +244,7 @@ class Jobs:
             swept = await self.store.sweep()
             await self._follow_sweep(swept)
             more = swept.more
+        await self.inputs.sweep(self.store)
 
     async def _follow_sweep(self, swept: outcomes.Swept) -> None:
         for job in swept.expired:

@@ -15,6 +15,8 @@ from minimon_server.jobs.ending import UNEXPECTED, Ending
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.idling import Idling
+from minimon_server.jobs.input_files import InputLost
+from minimon_server.jobs.inputs import Inputs
 from minimon_server.jobs.job import Job, State
 from minimon_server.jobs.loss import STUCK, Loss, gone
 from minimon_server.jobs.pace import Pace
@@ -28,6 +30,8 @@ LOOK_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 60.0  # to let go of a model: beyond, the engine hangs
 
+NO_INPUT: Final = "a picture that the job begins with is no longer there, or damaged"
+
 
 class Worker:
     """One task on the event loop, one thread with the engine. `run` it, `drain` it, `end` it."""
@@ -36,6 +40,7 @@ class Worker:
         self,
         store: JobStore,
         pictures: PictureStore,
+        inputs: Inputs,
         events: Events,
         engine: EngineThread,
         log: Logger,
@@ -51,6 +56,7 @@ class Worker:
         self.loss = Loss(log)
         self.idling = Idling(engine, self._discard_engine, idle_seconds, log, monotonic)
         self._store = store
+        self._inputs = inputs
         self._events = events
         self._engine = engine
         self._log = log
@@ -196,7 +202,11 @@ class Worker:
     async def _drawn(self, turn: Turn) -> tuple[Drawn | None, Job | None]:
         """Let the engine draw; return what it drew, or how the job ended without: None when somebody else ended it."""
         try:
-            return await self._engine.draw(turn.job.request, turn.report), None
+            inputs = await self._inputs.files_of(turn.job.request)
+            return await self._engine.draw(turn.job.request, turn.report, inputs), None
+        except InputLost as error:
+            self._log.error(NO_INPUT, job=turn.job.id, digest=str(error))
+            return None, await self._ending.fail(turn.job, NO_INPUT, retry=False)
         except Stopped:
             return None, await self._ending.stopped(turn)
         except EngineFault as fault:

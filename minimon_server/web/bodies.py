@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -20,12 +20,24 @@ _JSON: Final = Text(
 )
 
 
-async def read_json_body(scope: Scope, receive: Receive, most_bytes: int = MOST_BYTES) -> bytes:
+Took = Callable[[int], None]  # hears the size of each part of a body as it comes in; may raise to end it
+
+
+async def read_json_body(
+    scope: Scope, receive: Receive, most_bytes: int = MOST_BYTES, took: Took = lambda _: None
+) -> bytes:
     """Return the body of a request that says it is JSON; see `read_body`."""
-    return await read_body(scope, receive, ("application/json",), _JSON, most_bytes)
+    return await read_body(scope, receive, ("application/json",), _JSON, most_bytes, took)
 
 
-async def read_body(scope: Scope, receive: Receive, kinds: Collection[str], wanted: Text, most_bytes: int) -> bytes:
+async def read_body(
+    scope: Scope,
+    receive: Receive,
+    kinds: Collection[str],
+    wanted: Text,
+    most_bytes: int,
+    took: Took = lambda _: None,
+) -> bytes:
     """Return the body of a request that says it is one of `kinds`; `wanted` tells those that do not what to say.
 
     That it must say so is no pedantry: a page of another site cannot, without being asked first (CORS preflight), and
@@ -41,8 +53,10 @@ async def read_body(scope: Scope, receive: Receive, kinds: Collection[str], want
             raise ClientDisconnect
         if len(body) > most_bytes:
             raise PayloadTooLarge(limit=most_bytes)
+        took(len(body))
         return body
     parts, size = [message["body"]], len(message["body"])
+    took(size)
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -51,6 +65,7 @@ async def read_body(scope: Scope, receive: Receive, kinds: Collection[str], want
         size += len(parts[-1])
         if size > most_bytes:
             raise PayloadTooLarge(limit=most_bytes)
+        took(len(parts[-1]))
     return b"".join(parts)
 
 

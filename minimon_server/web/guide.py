@@ -37,6 +37,7 @@ class Guide:
     detail: Text | None = None
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    form: type[BaseModel] | None = None  # the same as multipart/form-data
     files: tuple[str, ...] = ()  # media types of a body that is a file
     path: Mapping[str, Text] = field(default_factory=dict)
     patterns: Mapping[str, str] = field(default_factory=dict)  # of parameters in the path

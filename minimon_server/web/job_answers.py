@@ -24,7 +24,7 @@ _DRAWING: Final = Text("Image en cours de génération", "The picture is being m
 
 def meta(job: Job, standing: Standing) -> Json:
     """Return how far a job is, in steps; loading a model is no step."""
-    total = job.request.steps * len(job.request.seeds)
+    total = job.request.total_steps
     current = 0
     if job.state is State.SUCCESS:
         current = total

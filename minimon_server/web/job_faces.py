@@ -19,7 +19,8 @@ from minimon_server.jobs.service import Jobs
 from minimon_server.web import job_events, job_pictures, jobs, models, replay
 from minimon_server.web.edge import BODY_BYTES
 from minimon_server.web.gate import Cost, Face
-from minimon_server.web.job_schemas import LARGEST_BODY, LARGEST_PICTURE
+from minimon_server.web.input_schemas import LARGEST_BODY
+from minimon_server.web.job_schemas import LARGEST_PICTURE
 from minimon_server.web.metrics import Family, Source
 from minimon_server.web.readiness import Check
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from minimon_server.jobs.asked_adapters import MOST_LORAS
 from minimon_server.jobs.drawing import LARGEST_SEED
 from minimon_server.jobs.job import State
+from minimon_server.web.input_schemas import EncodedPicture, HiresWish, Side, Strength
 from minimon_server.web.schemas import said
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -17,8 +18,6 @@ LONGEST_PROMPT = 32_768
 MOST_PICTURES = 16
 LONGEST_WAIT = 120
 MOST_LISTED = 500
-# Two prompts whose every character is written as two \uXXXX, and the rest.
-LARGEST_BODY = 1024 * 1024
 # The largest file that can be asked for, pure noise as JPEG of quality 100 with the longest prompts, has 13.3 MiB.
 LARGEST_PICTURE = 16 * 1024 * 1024
 
@@ -33,7 +32,6 @@ def _plain_number(value: object) -> object:
 # No NUL: the texts of a PNG file end at one.
 Text = Annotated[str, Field(max_length=LONGEST_PROMPT, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
 
 
 class LoraWish(BaseModel):
@@ -91,6 +89,16 @@ class DrawBody(BaseModel):
     quality: Annotated[int, Field(ge=1, le=100)] | None = Field(
         None, **said("Sauf en PNG ; 90, ou 80 en AVIF.", "Not with PNG; 90, or 80 with AVIF.")
     )
+    init_image: EncodedPicture | None = Field(
+        None, **said("L'image dont partir : PNG, JPEG ou WebP, en base64.", "What to begin with: PNG, JPEG or WebP.")
+    )
+    mask: EncodedPicture | None = Field(
+        None, **said("Blanc : à repeindre ; noir : à laisser.", "White: to be repainted; black: to be left alone.")
+    )
+    strength: Strength | None = Field(
+        None, **said("Quelle part en redessiner ; 0,75 sinon.", "How much of it to draw anew; 0.75 without it.")
+    )
+    hires: HiresWish | None = Field(None, **said("Une seconde passe, plus grande.", "A second pass at a larger size."))
 
 
 class Meta(BaseModel):

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from minimon_server.errors import (
     Conflict,
     FieldMistake,
+    Forbidden,
     Gone,
     IdempotencyMismatch,
     InvalidRequest,
@@ -24,16 +25,17 @@ from minimon_server.errors import (
     UnsupportedMediaType,
 )
 from minimon_server.jobs.drawing import Asked, Drawing, mistakes_in, request_for
-from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable
-from minimon_server.jobs.job import Priority, State
+from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable, NoRoom
+from minimon_server.jobs.input_rules import AskedHires
+from minimon_server.jobs.job import Job, Priority, State
 from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.jobs.service import NO_SUCH_JOB, Jobs, Wish
 from minimon_server.json_mistakes import invalid
 from minimon_server.web import job_answers
-from minimon_server.web.bodies import read_json_body
+from minimon_server.web.form_schemas import DrawForm
 from minimon_server.web.guide import Answer, Guide
+from minimon_server.web.intake import NO_FILES, PICTURES, Intake
 from minimon_server.web.job_schemas import (
-    LARGEST_BODY,
     DrawBody,
     JobAccepted,
     JobCancelled,
@@ -44,7 +46,7 @@ from minimon_server.web.job_schemas import (
 )
 from minimon_server.web.limits import address_key
 from minimon_server.web.observe import note
-from minimon_server.web.validation import Examined, examine_json, read_query
+from minimon_server.web.validation import Examined, read_query
 
 # The body, status and headers of an answer.
 Accepted = tuple[dict[str, Any], int, dict[str, str]]
@@ -61,11 +63,14 @@ GENERATE: Final = Guide(
     summary=Text("Une image d'après un texte.", "A picture from a prompt."),
     detail=Text(
         "La tâche est sur le disque quand la réponse part : rien ne la perd plus. `Idempotency-Key` : la même clé et "
-        "la même demande donnent la même tâche, quoi que soient devenus modèles et file entre-temps.",
+        "la même demande donnent la même tâche, quoi que soient devenus modèles et file entre-temps. Les images "
+        "peuvent venir en fichiers (`multipart/form-data`), le reste dans la partie `request`.",
         "The job is on the disk when the answer leaves: nothing loses it any more. `Idempotency-Key`: the same key and "
-        "the same request give the same job, whatever has become of models and queue meanwhile.",
+        "the same request give the same job, whatever has become of models and queue meanwhile. Pictures may come as "
+        "files (`multipart/form-data`), the rest in the part `request`.",
     ),
     body=DrawBody,
+    form=DrawForm,
     headers={
         "Idempotency-Key": Text(
             "La même clé et le même corps : la même tâche.", "The same key and the same body: the same job."
@@ -82,15 +87,18 @@ GENERATE: Final = Guide(
     errors=(
         Conflict,
         EngineUnavailable,
+        Forbidden,
         IdempotencyMismatch,
         JobsUnavailable,
         ModelNotAvailable,
+        NoRoom,
         PayloadTooLarge,
         QueueFull,
         UnsupportedMediaType,
     ),
     samples=(
         "-k {token}{base}/generate -H 'Content-Type: application/json' -d '{{\"prompt\": \"a beautiful sunset\"}}'",
+        '-k {token}{base}/generate -F \'request={{"prompt": "the same in winter"}}\' -F init_image=@image.png',
     ),
 )
 STATUS: Final = Guide(
@@ -127,38 +135,49 @@ class JobDesk:
         self._drawing = drawing
         self._looks = looks
         self._draw_seed = draw_seed
+        self._intake = Intake(jobs.inputs)
 
     async def generate(self, request: Request) -> Response:
         """Accept a job."""
         read_query(request.scope, NoQuery)
-        examined = examine_json(await read_json_body(request.scope, request.receive, LARGEST_BODY), DrawBody)
-        return json_answer(*await self.accept(request, examined))
+        async with self._intake.body(request.scope, request.receive) as sent:
+            files = await self._intake.unpacked(sent)
+            return json_answer(*await self.accept(request, sent.examined, files))
 
-    async def accept(self, request: Request, examined: Examined[DrawBody]) -> Accepted:
+    async def accept(
+        self, request: Request, examined: Examined[DrawBody], files: Mapping[str, bytes] = NO_FILES
+    ) -> Accepted:
         """Take what is asked for as a job, and return the answer's body, status and headers."""
         key = idempotency_key(request)
         if (body := examined.read) is None:
             raise invalid([*examined.mistakes, *await self._more_mistakes(examined)])
-        said, client = body.model_dump(), client_of(request)
-        asked = words_of(body)
+        client, asked = client_of(request), words_of(body, await self._intake.digests(files))
         job = await self._jobs.find(client, key, asked) if key else None
         if job is None:
-            job = await self._jobs.submit(await self._wish(body, said, client, asked, key))
+            job = await self._accepted(body, files, client, asked, key)
         note(request.scope, job=job.id)
         headers = {"Location": f"/status/{job.id}"}
         return job_answers.accepted(job, self._jobs.standing(job)), 202, headers
 
-    async def _wish(self, body: DrawBody, said: dict[str, Any], client: str, asked: bytes, key: str | None) -> Wish:
-        """Fill in what was left out; raise what `request_for` does, or `EngineUnavailable`."""
+    async def _accepted(
+        self, body: DrawBody, files: Mapping[str, bytes], client: str, asked: bytes, key: str | None
+    ) -> Job:
+        """Read the pictures, fill in what was left out, and submit the job with its pictures on the disk."""
         if self._drawing.unavailable:
             raise EngineUnavailable(self._drawing.unavailable)
-        loras = tuple((lora.name, lora.weight) for lora in body.loras)
-        wanted = request_for(
-            Asked(**{**said, "loras": loras}), await self._looks.now(), self._drawing.schedulers, self._draw_seed
+        pictures = await self._intake.pictures(files)
+        said = body.model_dump(exclude={*PICTURES, "hires"})
+        wanted = Asked(
+            **said | {"loras": tuple((lora.name, lora.weight) for lora in body.loras)},
+            init_image=pictures["init_image"].picture if "init_image" in pictures else None,
+            mask=pictures["mask"].picture if "mask" in pictures else None,
+            hires=AskedHires(**body.hires.model_dump()) if body.hires else None,
         )
+        drawn = request_for(wanted, await self._looks.now(), self._drawing.schedulers, self._draw_seed)
         # Who asks for several pictures has the patience for them; who asks for one waits for it.
         priority: Priority = "player" if body.count == 1 else "batch"
-        return Wish(wanted, client, priority, asked, key)
+        async with self._jobs.inputs.held(list(pictures.values())):
+            return await self._jobs.submit(Wish(drawn, client, priority, asked, key))
 
     async def _more_mistakes(self, examined: Examined[DrawBody]) -> Sequence[FieldMistake]:
         """Return what a body with mistakes names that there is none of here: who mends them all need not come twice."""
@@ -193,12 +212,14 @@ class JobDesk:
         return json_answer({"job_id": job.id, "state": job.state.value})
 
 
-def words_of(body: DrawBody) -> bytes:
-    """Return what a body says, alike for like requests, however written and by whichever version they were read.
+def words_of(body: DrawBody, files: Mapping[str, str]) -> bytes:
+    """Return what a body says, its pictures by the digests of their `files`, alike for like requests.
 
-    A field at its default says nothing: one that a later version adds must not make another request of an old one.
+    However they were written, and by whichever version they were read: a field at its default says nothing, so that
+    one that a later version adds does not make another request of an old one.
     """
-    return orjson.dumps(body.model_dump(exclude_defaults=True), option=orjson.OPT_SORT_KEYS)
+    said = body.model_dump(exclude_defaults=True, exclude=set(PICTURES))
+    return orjson.dumps(said | dict(files), option=orjson.OPT_SORT_KEYS)
 
 
 def sketched(members: Mapping[str, Any], wrong: Collection[str]) -> Asked:

@@ -21,7 +21,7 @@ from minimon_server.errors import (
     Text,
     Unauthorized,
 )
-from minimon_server.jobs.errors import JobsUnavailable
+from minimon_server.jobs.errors import JobsUnavailable, NoRoom
 from minimon_server.settings import Settings
 from minimon_server.web.gate import Access, Cost, Face, allowance
 from minimon_server.web.guide import Answer, Guide, Shape
@@ -90,7 +90,7 @@ def _models(guides: Iterable[Guide]) -> list[type[BaseModel]]:
     found: dict[type[BaseModel], None] = {ProblemAnswer: None}
     for guide in guides:
         shapes = [shape for answer in guide.answers for shape in answer.content.values()]
-        for model in (guide.query, guide.body, *shapes):
+        for model in (guide.query, guide.body, guide.form, *shapes):
             if isinstance(model, type):
                 found[model] = None
     return list(found)
@@ -126,6 +126,8 @@ def _operation(
         operation["parameters"] = parameters
     if guide.body:
         content = {"application/json": {"schema": {"$ref": _reference(guide.body.__name__)}}}
+        if guide.form:
+            content["multipart/form-data"] = {"schema": {"$ref": _reference(guide.form.__name__)}}
         operation["requestBody"] = {"required": True, "content": content}
     if guide.files:
         operation["requestBody"] = {"required": True, "content": {kind: {} for kind in guide.files}}
@@ -214,7 +216,7 @@ def _errors(face: Face, guide: Guide, settings: Settings, language: Language) ->
             same["description"] += f", {told}"
             continue
         headers = {"X-Request-ID": _REQUEST_ID}
-        if kind in (JobsUnavailable, QueueFull, RateLimited):
+        if kind in (JobsUnavailable, NoRoom, QueueFull, RateLimited):
             headers["Retry-After"] = _RETRY_AFTER
         if kind in (Unauthorized, Forbidden):
             headers["WWW-Authenticate"] = _CHALLENGE

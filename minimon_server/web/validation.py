@@ -46,6 +46,7 @@ _MESSAGES: Final[dict[str, Text]] = {
     "int_parsing": Text("doit être un nombre entier", "must be a whole number"),
     "int_parsing_size": Text("trop de chiffres", "has too many digits"),
     "int_type": Text("doit être un nombre entier", "must be a whole number"),
+    "greater_than": Text("doit dépasser {gt}", "must be above {gt}"),
     "greater_than_equal": Text("doit valoir au moins {ge}", "must be at least {ge}"),
     "less_than_equal": Text("doit valoir au plus {le}", "must be at most {le}"),
     "string_too_long": Text("au plus {max_length} caractères", "at most {max_length} characters"),

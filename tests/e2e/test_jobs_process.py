@@ -61,8 +61,8 @@ def test_a_picture_over_https_and_over_http(tmp_path: Path) -> None:
         assert get(server, f"/image/{job}").content == over_https.content
         large = client.post("/generate", json={"prompt": "x" * 32_768, "negative_prompt": "é" * 32_768})
         assert large.status_code == 202
-        too_large = client.post("/generate", json={"prompt": "x" * 2**20})
-        assert (too_large.status_code, too_large.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+        too_long = client.post("/generate", json={"prompt": "x" * 2**20})
+        assert (too_long.status_code, too_long.json()["code"]) == (422, "INVALID_REQUEST")
 
 
 def test_a_stream_of_events_ends_with_its_job(tmp_path: Path) -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from minimon_server.engines import devices, on_demand
-from minimon_server.engines.messages import Drawn, DrawRequest, Engine, EngineFault, Progress, Report, Stopped
+from minimon_server.engines.messages import (
+    NO_INPUTS,
+    Drawn,
+    DrawRequest,
+    Engine,
+    EngineFault,
+    Progress,
+    Report,
+    Stopped,
+)
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.on_demand import NoEngine, OnDemand, make_engine
 from minimon_server.errors import StartupError
@@ -28,9 +37,11 @@ class Painter:
     def __init__(self) -> None:
         self.loaded: str | None = None
         self.closed = False
+        self.inputs: Mapping[str, bytes] = {}
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         self.loaded = request.stack
+        self.inputs = inputs
         return Drawn(())
 
     def close(self) -> None:
@@ -58,6 +69,8 @@ def test_it_is_made_once_and_at_the_first_request(log: Logger, request_for: Aski
         assert engine.draw(request_for(), heard) == Drawn(())
     assert heard == [Progress("loading", 0, 1)]
     assert len(made) == 1
+    engine.draw(request_for(), heard, {"digest": b"png"})
+    assert made[0].inputs == {"digest": b"png"}
     assert engine.loaded == "small"
     engine.close()
     assert made[0].closed

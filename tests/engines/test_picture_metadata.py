@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from minimon_server.engines.messages import AdapterUse, DrawRequest
+from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture
 from minimon_server.engines.picture_metadata import describe, infotext
 
 Asking = Callable[..., DrawRequest]
@@ -14,7 +14,8 @@ MADE_BY = {"scheduler_class": "EulerDiscreteScheduler", "versions": {"minimon": 
 
 
 def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
-    request = request_for(adapters=(AdapterUse("neon", 0.5),))
+    begun = {"init_image": InputPicture("a" * 64, 9, 9), "mask": InputPicture("b" * 64, 9, 9), "strength": 0.75}
+    request = request_for(adapters=(AdapterUse("neon", 0.5),), hires=Hires(128, 96, 20, 0.5), **begun)
     told = describe(request, 9, MADE_BY)
     assert set(DrawRequest.__slots__) - {"seeds"} <= set(told)
     assert told["seed"] == 9

@@ -6,12 +6,12 @@ An executor passes by subclassing `ExecutorContract` with a `make` of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from minimon_server.engines.files import png_size
-from minimon_server.engines.messages import Drawn, DrawRequest, Engine, Report
+from minimon_server.engines.messages import NO_INPUTS, Drawn, DrawRequest, Engine, Report
 from minimon_server.engines.on_demand import pack
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.executor import Executor
@@ -32,11 +32,11 @@ class Counting(Sketcher):
     at_once = 0
     most_at_once = 0
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            return super().draw(request, report)
+            return super().draw(request, report, inputs)
         finally:
             self.at_once -= 1
 

@@ -6,12 +6,13 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
 from minimon_server.engines.messages import (
+    NO_INPUTS,
     AdapterUse,
     Drawn,
     DrawnPicture,
@@ -112,6 +113,7 @@ class Sketcher:
     def __init__(self) -> None:
         self.loaded: str | None = None
         self.drawn: list[DrawRequest] = []
+        self.inputs: list[dict[str, bytes]] = []
         self.reports: list[Progress] = []
         self.threads: set[int] = set()
         self.gate = threading.Semaphore(0)
@@ -120,14 +122,15 @@ class Sketcher:
         self.passed = 0
         self.closed = 0
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Draw, one step after the other."""
+        self.inputs.append(dict(inputs))
         self.threads.add(threading.get_ident())
         if "silent" not in request.prompt:
             if self.loaded != request.stack:
                 self._tell(request, report, Progress("loading", 0, 1))
                 self.loaded = request.stack
-            total = request.steps * len(request.seeds)
+            total = request.total_steps
             self._tell(request, report, Progress("drawing", 0, total))
             self._misbehave(request)
             for step in range(1, total + 1):

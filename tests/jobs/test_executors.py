@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from minimon_server.engines.messages import Engine
+from minimon_server.engines.on_demand import read_picture
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.executor import Executor
+from minimon_server.jobs.input_files import InputFiles
+from minimon_server.jobs.inputs import Inputs
 from minimon_server.jobs.pictures import PictureStore
 from minimon_server.jobs.store import JobStore
 from minimon_server.jobs.worker import Worker
@@ -24,7 +27,8 @@ class OneThread(ExecutorContract):
 
     def make(self, store: JobStore, pictures: PictureStore, events: Events, engine: Engine) -> Executor:
         thread = EngineThread(lambda: engine)
-        worker = self.kind(store, pictures, events, thread, quiet(), name="w1", pause=at_once)
+        inputs = Inputs(InputFiles(Path("nowhere"), 0), read_picture, quiet())  # no job here begins with a picture
+        worker = self.kind(store, pictures, inputs, events, thread, quiet(), name="w1", pause=at_once)
         worker.stop_seconds = 0.2
         return worker
 

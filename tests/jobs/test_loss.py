@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from minimon_server.engines.messages import Drawn, DrawRequest, EngineLost, Progress, Report
+from minimon_server.engines.messages import NO_INPUTS, Drawn, DrawRequest, EngineLost, Progress, Report
 from minimon_server.errors import Text
 from minimon_server.jobs.job import State
 from minimon_server.jobs.loss import STUCK, STUCK_SECONDS, Loss, gone
@@ -21,11 +21,11 @@ class Fragile(Sketcher):
 
     holding = False
 
-    def draw(self, request: DrawRequest, report: Report) -> Drawn:
+    def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         if "lost" in request.prompt:
             self._tell(request, report, Progress("drawing", 0, request.steps))
             raise EngineLost("the device is gone")
-        return super().draw(request, report)
+        return super().draw(request, report, inputs)
 
     def close(self) -> None:
         if self.holding:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from minimon_server.engines.messages import AdapterUse, DrawRequest
+from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.errors import InvalidRequest, Text
 from minimon_server.jobs import replay
 from minimon_server.jobs.drawing import Asked, request_for
+from minimon_server.jobs.input_rules import AskedHires
 from minimon_server.web.job_schemas import DrawBody
 from tests.jobs.scene import MADE_BY, REQUEST
 
@@ -27,6 +28,7 @@ FULL = replace(
     guidance_rescale=0.7,
     format="jpeg",
     quality=33,
+    hires=Hires(128, 96, 8, 0.5),
 )
 
 
@@ -43,8 +45,12 @@ def asked_again(words: dict[str, Any]) -> DrawRequest:
     """Return the request that a file's words lead to, by the way of `POST /replay`."""
     body = DrawBody.model_validate_json(json.dumps(replay.body_of(words)))
     loras = tuple((lora.name, lora.weight) for lora in body.loras)
+    hires = AskedHires(**body.hires.model_dump()) if body.hires else None
     return request_for(
-        Asked(**{**body.model_dump(), "loras": loras}), {MODEL.id: MODEL}, ("dpmpp_2m_karras",), lambda: 1
+        Asked(**{**body.model_dump(), "loras": loras, "hires": hires}),
+        {MODEL.id: MODEL},
+        ("dpmpp_2m_karras",),
+        lambda: 1,
     )
 
 
@@ -73,10 +79,10 @@ def test_a_lora_of_the_prompt_counts_once(
 def test_every_field_of_a_request_is_carried_or_named() -> None:
     names = {field.name for field in fields(DrawRequest)} - {"seeds", "schema"} | {"seed"}
     assert names == set(replay.CARRIED) | set(replay.NOT_REPLAYABLE)
-    assert set(replay.CARRIED.values()) == set(DrawBody.model_fields) - {"count"}
+    assert set(replay.CARRIED.values()) == set(DrawBody.model_fields) - {"count"} - set(replay.NOT_REPLAYABLE)
     # A field whose plain value differs from what is filled in shows by its absence: `FULL` has none left.
     unchanged = {field.name for field in fields(DrawRequest) if getattr(FULL, field.name) == field.default}
-    assert unchanged == {"schema"}
+    assert unchanged == {"schema", *replay.NOT_REPLAYABLE}
 
 
 def test_files_of_earlier_versions_mean_what_they_meant_then() -> None:
@@ -112,6 +118,15 @@ def test_what_cannot_be_had_from_a_file_is_told(monkeypatch: pytest.MonkeyPatch)
     assert [(one.field, one.message) for one in refused.value.fields] == [("init_image", why)]
 
 
+def test_a_picture_that_began_with_another_is_not_made_again_without_it() -> None:
+    cat = InputPicture("a" * 64, 64, 64)
+    words = told(replace(FULL, init_image=cat, mask=cat, strength=0.5, hires=None))
+    with pytest.raises(InvalidRequest) as refused:
+        replay.body_of(words)
+    assert {one.field for one in refused.value.fields} == {"init_image", "mask", "strength"}
+    assert "send it to /generate again" in refused.value.fields[0].message.en
+
+
 def test_versions_that_changed_are_told() -> None:
     words = told(REQUEST) | {"versions": {"minimon": "1", "torch": "2.12", "old": "3", "odd": ["x" * 100]}}
     here = {"minimon": "1", "torch": "2.13", "new": "4"}
@@ -122,6 +137,13 @@ def test_versions_that_changed_are_told() -> None:
         {"what": "versions.odd", "then": "?", "now": None},
     ]
     assert replay.differences(words | {"versions": here}, here, None) == []
+
+
+def test_a_picture_that_was_decoded_in_tiles_for_want_of_memory_is_told() -> None:
+    words = told(REQUEST) | {"versions": {}}
+    assert replay.differences(words | {"decoded": "whole"}, {}, None) == []
+    tiled = {"what": "decoded", "then": "tiled", "now": "whole"}
+    assert replay.differences(words | {"decoded": "tiled"}, {}, None) == [tiled]
 
 
 def test_another_model_of_the_same_name_is_told() -> None:

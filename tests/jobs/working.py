@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimon_server.engines.messages import DrawRequest
-from minimon_server.engines.on_demand import pack
+from minimon_server.engines.on_demand import pack, read_picture
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
+from minimon_server.jobs.input_files import InputFiles
+from minimon_server.jobs.inputs import Inputs
 from minimon_server.jobs.job import Job
 from minimon_server.jobs.journal import Journal
 from minimon_server.jobs.pictures import PictureStore
@@ -73,11 +75,13 @@ async def studio(
     drawing = engine or Sketcher()
     pictures = PictureStore(folder / "outputs", pack)
     pictures.prepare()
+    inputs = Inputs(InputFiles(folder / "inputs", 1 << 20), read_picture, quiet())
     events = Events()
     thread = EngineThread(lambda: drawing)
     worker = Worker(
         store,
         pictures,
+        inputs,
         events,
         thread,
         quiet(),
@@ -86,7 +90,7 @@ async def studio(
         idle_seconds=idle_seconds,
         monotonic=clock,
     )
-    jobs = Jobs(store, pictures, events, worker, quiet())
+    jobs = Jobs(store, pictures, inputs, events, worker, quiet())
     jobs.start()
     try:
         yield Studio(jobs, store, drawing, worker, pictures, clock, folder)

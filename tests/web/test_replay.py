@@ -13,7 +13,8 @@ import pytest
 from minimon_server.engines import exif, png
 from minimon_server.engines.picture_files import encode
 from minimon_server.errors import Text
-from minimon_server.jobs.drawing import MOST_PIXELS, nobody_draws
+from minimon_server.jobs.drawing import nobody_draws
+from minimon_server.jobs.input_rules import MOST_PIXELS
 from minimon_server.web.job_faces import body_bytes
 from minimon_server.web.job_schemas import LARGEST_PICTURE, LONGEST_PROMPT
 from minimon_server.web.replay import AT_ONCE

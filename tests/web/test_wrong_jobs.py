@@ -151,7 +151,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
             answer = at.client.post("/generate", content=b'{"prompt": "a"}', headers={"Content-Type": media_type})
             assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
         large = at.client.post(
-            "/generate", content=b" " * (1 << 21), headers={"Content-Type": "application/json; charset=UTF-8"}
+            "/generate", content=b" " * (33 << 20), headers={"Content-Type": "application/json; charset=UTF-8"}
         )
         assert (large.status_code, large.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
 

@@ -1,0 +1,99 @@
+"""What an engine cannot begin with: it is said before a step is drawn, and the loaded parts stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from minimon_server.engines.messages import DrawRequest, EngineFault, Hires
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.sdxl import SdxlEngine
+from minimon_server.engines.sdxl_inputs import encode
+from minimon_server.logs import Logger
+from tests.engines.beginnings import CAT, FROM_CAT, INPUTS, MASK, REPAINT, drawn, go_on, noise
+from tests.engines.listening import Heard
+from tests.small_pipeline import plainly_loaded
+
+Asking = Callable[..., DrawRequest]
+
+
+@pytest.fixture(scope="module")
+def engine(models: Path, quiet: Logger) -> Iterator[SdxlEngine]:
+    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_an_autoencoder_that_wants_32_bits_gets_them_and_is_itself_again(
+    models: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = plainly_loaded(models / "small").vae
+    vae.register_to_config(force_upcast=True)
+    shades = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    wanted = encode(vae.to(torch.bfloat16).float(), shades, noise())
+    weights = {name: value.clone() for name, value in vae.to(dtype).state_dict().items()}
+    found = encode(vae, shades, noise())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, wanted)
+    assert vae.dtype == dtype
+    assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
+
+
+def test_latents_of_a_mean_and_deviation_come_back_as_they_went(models: Path) -> None:
+    vae = plainly_loaded(models / "small").vae
+    shades = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    plainly = encode(vae, shades, noise())
+    mean, deviation = [0.5, -1.0, 0.25, 2.0], [2.0, 4.0, 0.5, 1.0]
+    vae.register_to_config(latents_mean=mean, latents_std=deviation)
+    scale = vae.config.scaling_factor
+    found = encode(vae, shades, noise()) * torch.tensor(deviation).view(1, 4, 1, 1) / scale
+    assert torch.allclose(found + torch.tensor(mean).view(1, 4, 1, 1), plainly / scale, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"mask": MASK.picture}, "A mask needs an init_image."),
+        ({"strength": 0.5}, "come together"),
+        ({"init_image": CAT.picture}, "come together"),
+        (FROM_CAT | {"strength": 0.2}, "no step to draw"),
+        ({"hires": Hires(96, 96, 3, 0.3)}, "no step to draw"),
+        (REPAINT | {"hires": Hires(96, 96, 4, 0.5)}, "without a mask"),
+        ({"hires": Hires(100, 96, 4, 0.5)}, "multiples of 8"),
+        ({"hires": Hires(96, 96, 60, 0.5), "scheduler": "lcm"}, "refuses 60 steps"),
+    ],
+)
+def test_what_cannot_begin_is_said_before_a_step(
+    engine: SdxlEngine, request_for: Asking, asked: dict[str, Any], text: str
+) -> None:
+    heard = Heard()
+    with pytest.raises(EngineFault) as caught:
+        engine.draw(request_for(**asked), heard, INPUTS)
+    assert text in caught.value.text
+    assert not heard.of("drawing")
+
+
+@pytest.mark.parametrize("file", [None, b"", b"GIF89a", CAT.png[:80]])
+def test_a_file_that_is_none_is_said(engine: SdxlEngine, request_for: Asking, file: bytes | None) -> None:
+    inputs = {} if file is None else {CAT.picture.digest: file}
+    with pytest.raises(EngineFault, match="cannot be read"):
+        engine.draw(request_for(**FROM_CAT), go_on, inputs)
+
+
+def test_an_encoder_that_overflows_is_said_and_nothing_is_drawn(engine: SdxlEngine, request_for: Asking) -> None:
+    right = drawn(engine, request_for(**FROM_CAT))
+    assert engine._model is not None
+    bias = engine._model.pipeline.vae.quant_conv.bias
+    kept = bias.clone()
+    for asked in (FROM_CAT, REPAINT):
+        bias.fill_(float("nan"))
+        with pytest.raises(EngineFault, match="cannot encode this picture"):
+            engine.draw(request_for(**asked), go_on, INPUTS)
+        bias.copy_(kept)
+    assert np.array_equal(drawn(engine, request_for(**FROM_CAT)), right)
