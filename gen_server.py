@@ -28,13 +28,12 @@ try:
     from minimon_server.creatures.naming import LocalNames, NameSource
     from minimon_server.creatures.rarity import RarityTable
     from minimon_server.engines.files import load_pictures
-    from minimon_server.engines.model_folders import ModelFolders
-    from minimon_server.engines.on_demand import NoEngine, make_engine, versions
-    from minimon_server.engines.schedulers import SCHEDULERS
     from minimon_server.environment import read_settings, unknown_variables
     from minimon_server.errors import StartupError
     from minimon_server.jobs import journal
-    from minimon_server.jobs.drawing import Drawing, nobody_draws
+    from minimon_server.jobs.drawing import Drawing
+    from minimon_server.jobs.equipment import find_drawing
+    from minimon_server.jobs.model_looks import look_often
     from minimon_server.jobs.opening import open_jobs
     from minimon_server.jobs.service import Jobs
     from minimon_server.logs import Lines, Logger, LogSink, adopt_standard_library
@@ -70,6 +69,7 @@ class Server:
     lines: Lines
     names: NameSource
     jobs: Jobs
+    drawing: Drawing
     log: Logger
     sink: LogSink
     readiness: Readiness
@@ -94,6 +94,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
     readiness = Readiness(usual(settings, hatchery, names))
     scores = make_scores(settings, lines)
     readiness.add("jobs", lambda: job_faces.check(jobs))
+    readiness.add("models", lambda: Check(drawing.facts()))
     readiness.add("scores", lambda: Check(scores.facts, scores.trouble))
 
     tally, restarts = Tally(), len(rebirth.restarts(environ))
@@ -108,7 +109,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
         sources=[metrics.log(sink), metrics.scores(scores), job_faces.told(jobs, drawing, restarts)],
         tally=tally,
     )
-    return Server(settings, app, lines, names, jobs, log, sink, readiness, tally)
+    return Server(settings, app, lines, names, jobs, drawing, log, sink, readiness, tally)
 
 
 def life(
@@ -164,17 +165,6 @@ def make_scores(settings: Settings, lines: Lines) -> Scores:
     return assemble(settings, lines, randomness, tls.utc_now(), say)
 
 
-def find_drawing(settings: Settings, log: Logger) -> Drawing:
-    """Return who draws prompts here, and with what; nothing that draws is imported before the first prompt."""
-    models = ModelFolders(settings.models_dir, log)
-    try:
-        engine = make_engine(models, settings.device, log)
-    except NoEngine as error:
-        log.warning("prompts cannot be drawn", reason=error.text.en)
-        return nobody_draws(error.text)
-    return Drawing(models.infos, lambda: engine, SCHEDULERS, None, versions, models.fingerprint, memory=engine.memory)
-
-
 def bindings(settings: Settings) -> list[Binding]:
     """Return where to listen: HTTPS, making its certificate on the first start, and HTTP unless it is off."""
     certificate, key = settings.tls_cert_path, settings.tls_key_path
@@ -223,7 +213,7 @@ def run(settings: Settings, environ: Mapping[str, str], drawing: Drawing | None 
             ending=ending,
             hurry=server.jobs.hurry,
             over=server.jobs.loss.wait,
-            beside=[watch],
+            beside=[watch, look_often(server.drawing.models, log)],
         )
         asked = tuning.run(serving, loop)
     finally:

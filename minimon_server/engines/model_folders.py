@@ -156,6 +156,8 @@ def read_model(path: Path) -> ModelFolder:
         raise BrokenModel("its sizes cannot be read from unet/config.json and vae/config.json")
     pixels = side * 2 ** (len(blocks) - 1)
     steps, guidance = _pace(scheduler)
+    # The width of both text encoders' embeddings side by side: SDXL's own, and that of its LoRAs.
+    base = "sdxl" if unet.get("cross_attention_dim") == 2048 else "unknown"
     names = tuple(offered(scheduler))
     info = ModelInfo(
         path.name,
@@ -166,6 +168,7 @@ def read_model(path: Path) -> ModelFolder:
         guidance_scale=guidance,
         guidance_rescale=ZERO_SNR_RESCALE if has_zero_snr(scheduler) else 0.0,
         schedulers=None if names == SCHEDULERS else names,
+        base=base,
         clip_layers=min(_layers(path, part) for part in ("text_encoder", "text_encoder_2")),
     )
     return ModelFolder(info, path, settings, variants)

@@ -1,8 +1,15 @@
-"""What a client may know of a model: plain data. Knows nothing of folders or weights."""
+"""What a client may know of a model or a LoRA: plain data. Knows nothing of folders or weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from minimon_server.errors import Text
+
+# What the engine can draw with today, by the kinds of models and the networks of LoRAs that the catalogue knows.
+DRAWN_KINDS: Final = frozenset({"diffusers"})
+APPLIED_NETWORKS: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +17,9 @@ class ModelInfo:
     """One model that can be asked for, and what a request that leaves these out gets.
 
     `schedulers` are the names that it can be drawn with; None: all that the engine knows.
+    `width` and `height` are pixels; `scheduler` and `clip_skip` are None where the model's own are meant. `prediction`
+    is "epsilon", "v", or "" where nothing tells. `unavailable` says why it cannot be drawn with now, `how` what would
+    change that.
     """
 
     id: str
@@ -22,3 +32,30 @@ class ModelInfo:
     clip_layers: int | None = None  # the largest `clip_skip`; None: not known before it is loaded
     guidance_rescale: float = 0.0
     schedulers: tuple[str, ...] | None = None
+    scheduler: str | None = None
+    clip_skip: int | None = None
+    prompt_prefix: str = ""
+    negative_prefix: str = ""
+    kind: str = "diffusers"
+    base: str = "unknown"
+    prediction: str = ""
+    licence: str = ""
+    pinned: bool = False
+    unavailable: Text | None = None
+    how: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoraInfo:
+    """One LoRA or one of its kin, and the weight it gets where a request names none."""
+
+    id: str
+    name: str
+    default_weight: float = 1.0
+    trigger_words: tuple[str, ...] | None = None
+    base: str = "unknown"
+    network: str = "unknown"
+    licence: str = ""
+    pinned: bool = False
+    unavailable: Text | None = None
+    how: Text | None = None

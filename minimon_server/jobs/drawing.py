@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawRequest, Engine, InputPicture
-from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.model_info import LoraInfo as LoraInfo  # the web knows jobs, and no engine
+from minimon_server.engines.model_info import ModelInfo as ModelInfo
 from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.engines.schedulers import named
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
@@ -24,7 +25,7 @@ from minimon_server.jobs.input_rules import (
 )
 
 LARGEST_SEED: Final = 2**53 - 1
-USUAL_MODEL: Final = "sdxl-base"
+USUAL_WEIGHT: Final = 1.0
 _TOO_LARGE: Final = Text(
     f"largeur fois hauteur : au plus {MOST_PIXELS} pixels", f"width times height: at most {MOST_PIXELS} pixels"
 )
@@ -35,7 +36,9 @@ _LOSSLESS: Final = Text("PNG ne perd rien : il n'a pas de qualité", "PNG loses 
 class Drawing:
     """Who draws prompts, and with what. `models` is asked at every request, for folders come and go; it may block.
 
-    `schedulers` are the names that the engine knows besides a model's own. `unavailable` says why nobody draws here.
+    `models` and `loras` tell those too that are not available, with the reason; the order of models is that in which
+    they serve who names none. `facts` is what `/ready` tells of them, and waits for nothing. `schedulers` are the names
+    that the engine knows besides a model's own. `unavailable` says why nobody draws here.
     `versions` are those of what decides pixels, by the names under which a picture tells them, and `fingerprint` tells
     a model's weights from others; it may block, too. `memory` counts how often memory ran out.
     """
@@ -47,6 +50,8 @@ class Drawing:
     versions: Callable[[], Mapping[str, str]] = dict
     fingerprint: Callable[[str], str | None] = lambda _model: None
     memory: MemoryTally = field(default_factory=MemoryTally)
+    loras: Callable[[], Sequence[LoraInfo]] = tuple
+    facts: Callable[[], Mapping[str, object]] = field(default=dict)
 
 
 def nobody_draws(why: Text) -> Drawing:
@@ -60,7 +65,11 @@ def nobody_draws(why: Text) -> Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a client asks for; None is what it leaves to the model."""
+    """What a client asks for; None is what it leaves to the model.
+
+    `exact`: the words are those of a picture that was drawn; the model's own scheduler and layer are meant where none
+    is told, and nothing is put before the prompt.
+    """
 
     prompt: str
     negative_prompt: str = ""
@@ -81,36 +90,44 @@ class Asked:
     mask: InputPicture | None = None
     strength: float | None = None
     hires: AskedHires | None = None
+    exact: bool = False
 
 
 def request_for(
-    asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str], draw_seed: Callable[[], int]
+    asked: Asked,
+    models: Mapping[str, ModelInfo],
+    schedulers: Sequence[str],
+    draw_seed: Callable[[], int],
+    loras: Mapping[str, LoraInfo] | None = None,
 ) -> DrawRequest:
-    """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once."""
-    if not models:
-        raise ModelNotAvailable
-    mistakes = mistakes_in(asked, models, schedulers)
-    if mistakes:
-        raise InvalidRequest(fields=mistakes)
-    model = models[_name(asked, models)]
+    """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once.
+
+    What is known and cannot be used now raises `ModelNotAvailable`, with what would change that. The prompt of the
+    request is what is drawn: the model's prefix stands in it, and `/status` shows it.
+    """
+    loras = loras or {}
+    model = _meant(asked, models, schedulers)
     adapters, _ = adapters_of(asked.prompt, asked.loras, model.supported_loras)
+    for lora in (loras[use.name] for use in adapters if use.name in loras):
+        _check_use(lora)
     width, height, steps = _extent(asked, model)
-    scheduler = None if asked.scheduler is None else named(asked.scheduler, _there(model, schedulers))
+    wished = model.scheduler if asked.scheduler is None else asked.scheduler
+    scheduler = None if wished is None else named(wished, _there(model, schedulers))
     guidance = model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
     # What rescales guidance is a default only where there is guidance: else every picture would tell it as ignored.
     rescale = model.guidance_rescale if guidance > 1 else 0.0
     first = draw_seed() if asked.seed is None else asked.seed
     return DrawRequest(
         model=model.id,
-        prompt=asked.prompt,
-        negative_prompt=asked.negative_prompt,
+        prompt=prefixed(asked.prompt, model.prompt_prefix),
+        negative_prompt=prefixed(asked.negative_prompt, model.negative_prefix),
         seeds=tuple((first + number) % (LARGEST_SEED + 1) for number in range(asked.count)),
         width=width,
         height=height,
         steps=steps,
         guidance_scale=guidance,
         scheduler=scheduler,
-        clip_skip=asked.clip_skip,
+        clip_skip=model.clip_skip if asked.clip_skip is None else asked.clip_skip,
         adapters=adapters,
         guidance_rescale=rescale if asked.guidance_rescale is None else asked.guidance_rescale,
         format=asked.format,
@@ -120,6 +137,34 @@ def request_for(
         strength=(asked.strength or USUAL_STRENGTH) if asked.init_image else None,
         hires=hires_after(asked.hires, width, height, steps) if asked.hires else None,
     )
+
+
+def _meant(asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str]) -> ModelInfo:
+    """Return the model that is asked for, with the defaults that count for this request; raise as `request_for`."""
+    _check_that_one_is_there(asked, models)
+    mistakes = mistakes_in(asked, models, schedulers)
+    if mistakes:
+        raise InvalidRequest(fields=mistakes)
+    model = models[_name(asked, models)]
+    _check_use(model)
+    if not asked.exact:
+        return model
+    return replace(model, prompt_prefix="", negative_prefix="", scheduler=None, clip_skip=None)
+
+
+def weight_of(lora: LoraInfo | None, asked: float | None) -> float:
+    """Return the weight of one LoRA of a request: what is asked for, else its own, else 1."""
+    if asked is not None:
+        return asked
+    return lora.default_weight if lora else USUAL_WEIGHT
+
+
+def prefixed(prompt: str, prefix: str) -> str:
+    """Return a prompt with the words that a model wants before it, unless it begins with the first of them already."""
+    first = prefix.split(",", 1)[0].strip()
+    if not first or prompt.lstrip().startswith(first):
+        return prompt
+    return f"{prefix.rstrip(', ')}, {prompt}" if prompt else prefix
 
 
 def mistakes_in(
@@ -137,7 +182,7 @@ def mistakes_in(
         named = [*_unknown_loras(asked, model), *wrong_tags, *_wrong_clip_skip(asked, model)]
         mistakes += [one for one in named if not _tells(one.field, wrong)]
     elif "model" not in wrong:
-        mistakes.append(FieldMistake("model", none_such(models)))
+        mistakes.append(FieldMistake("model", none_such(name for name in models if models[name].unavailable is None)))
     if "scheduler" not in wrong and asked.scheduler is not None:
         mistakes += _scheduler_mistakes(asked.scheduler, _there(model, schedulers), schedulers)
     if not {"format", "quality"} & set(wrong) and asked.quality is not None and FORMATS[asked.format].quality is None:
@@ -179,7 +224,32 @@ def _not_with_this(name: str, there: Sequence[str]) -> Text:
 
 
 def _name(asked: Asked, models: Mapping[str, ModelInfo]) -> str:
-    return asked.model or (USUAL_MODEL if USUAL_MODEL in models else next(iter(models)))
+    """Return the model that is meant: without a name, the first that is available."""
+    return asked.model or next((name for name, model in models.items() if model.unavailable is None), "")
+
+
+def _check_that_one_is_there(asked: Asked, models: Mapping[str, ModelInfo]) -> None:
+    if any(model.unavailable is None for model in models.values()):
+        return
+    if asked.model and asked.model in models:
+        _check_use(models[asked.model])
+    for model in models.values():
+        if model.how:
+            raise ModelNotAvailable(
+                Text(
+                    f"Aucun modèle n'est installé ; pour {model.id} : {model.how.fr}",
+                    f"No model is installed; for {model.id}: {model.how.en}",
+                )
+            )
+    raise ModelNotAvailable
+
+
+def _check_use(one: ModelInfo | LoraInfo) -> None:
+    """Raise `ModelNotAvailable` with the reason, and with what brings it, when it cannot be used now."""
+    if why := one.unavailable:
+        how = one.how or Text("", "")
+        fr, en = f"{one.id} {why.fr}. {how.fr}".strip(), f"{one.id} {why.en}. {how.en}".strip()
+        raise ModelNotAvailable(Text(fr, en))
 
 
 def _tells(field: str, wrong: Collection[str]) -> bool:

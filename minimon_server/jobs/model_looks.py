@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
-from minimon_server.engines.model_info import ModelInfo
 from minimon_server.errors import Text
 from minimon_server.jobs.errors import ModelNotAvailable
+from minimon_server.logs import Logger
 
 PATIENCE_SECONDS: Final = 10.0
 
@@ -21,25 +21,34 @@ SILENT: Final = Text(
     "The folder of models does not answer; try again in a moment.",
 )
 
-Models = Mapping[str, ModelInfo]
+
+class Named(Protocol):
+    """What has an id: a model, a LoRA."""
+
+    @property
+    def id(self) -> str:
+        """Unlike that of any other."""
 
 
-class ModelLooks:
+Found = TypeVar("Found", bound=Named)
+
+
+class ModelLooks(Generic[Found]):
     """Owned by the event loop; `look` is called on a thread, one call at a time.
 
     Each answer comes from a look that began after it was asked for: a folder that was put there is seen by the next
     request. Those who ask while one look is on its way share the next.
     """
 
-    def __init__(self, look: Callable[[], Sequence[ModelInfo]], patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, look: Callable[[], Sequence[Found]], patience: float = PATIENCE_SECONDS) -> None:
         """`patience` is for how many seconds an answer is waited for."""
         self._look = look
         self._patience = patience
-        self._next: asyncio.Future[Models] | None = None
+        self._next: asyncio.Future[Mapping[str, Found]] | None = None
         self._looking: asyncio.Task[None] | None = None
 
-    async def now(self) -> Models:
-        """Return the models by their ids; raise `ModelNotAvailable` when the disk does not answer."""
+    async def now(self) -> Mapping[str, Found]:
+        """Return what there is by its id, in its order; raise `ModelNotAvailable` when the disk does not answer."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
             if self._looking is None:
@@ -60,3 +69,13 @@ class ModelLooks:
             else:
                 asked.set_result({model.id: model for model in found})
         self._looking = None
+
+
+async def look_often(look: Callable[[], object], log: Logger, seconds: float = 5.0) -> None:
+    """Look at once and every few seconds, for ever: what has changed is told by `/ready` though nobody asks for it."""
+    while True:
+        try:
+            await asyncio.to_thread(look)
+        except Exception:
+            log.exception("models cannot be looked up")
+        await asyncio.sleep(seconds)

@@ -29,12 +29,12 @@ _ENDS: Final = [*(str(bound) for bound in BOUNDS), "+Inf"]
 
 def faces(service: Jobs, drawing: Drawing) -> list[Face]:
     """Return the faces of jobs and models."""
-    looks = ModelLooks(drawing.models)
-    desk = jobs.JobDesk(service, drawing, looks, lambda: secrets.randbelow(LARGEST_SEED + 1))
+    looks, loras = ModelLooks(drawing.models), ModelLooks(drawing.loras)
+    desk = jobs.JobDesk(service, drawing, looks, loras, lambda: secrets.randbelow(LARGEST_SEED + 1))
     again = replay.ReplayDesk(desk, drawing)
     pictures = job_pictures.PictureDesk(service)
     events = job_events.EventDesk(service, secrets.token_hex(4))
-    shelf = models.Shelf(looks, drawing.schedulers)
+    shelf = models.Shelf(looks, loras, drawing)
     return [
         Face("/generate", desk.generate, method="POST", guide=jobs.GENERATE),
         Face("/replay", again.replay, method="POST", guide=replay.REPLAY),

@@ -40,7 +40,9 @@ class LoraWish(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: Name
-    weight: float = Field(1.0, ge=-2, le=2)
+    weight: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        None, **said("Sans lui, celui du LoRA dans `/loras`.", "Without it, the LoRA's own in `/loras`.")
+    )
 
 
 class DrawBody(BaseModel):
@@ -231,37 +233,6 @@ class DrawingFailed(BaseModel):
 
     status: Literal["failed"]
     error: str
-
-
-class ModelLine(BaseModel):
-    """One model."""
-
-    id: str
-    name: str
-    supported_loras: list[str]
-    schedulers: list[str] = Field(**said("Ceux avec lesquels il va.", "Those that go with it."))
-    defaults: dict[str, float] = Field(**said("Ce que reçoit qui ne dit rien.", "What those get who do not say."))
-
-
-class ModelList(BaseModel):
-    """The answer of `GET /models`."""
-
-    models: list[ModelLine]
-
-
-class LoraLine(BaseModel):
-    """One adapter."""
-
-    id: str
-    name: str
-    default_weight: float
-    trigger_words: list[str] | None
-
-
-class LoraList(BaseModel):
-    """The answer of `GET /loras`."""
-
-    loras: list[LoraLine]
 
 
 class ImageQuery(BaseModel):

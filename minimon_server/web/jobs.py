@@ -24,7 +24,7 @@ from minimon_server.errors import (
     Text,
     UnsupportedMediaType,
 )
-from minimon_server.jobs.drawing import Asked, Drawing, mistakes_in, request_for
+from minimon_server.jobs.drawing import Asked, Drawing, LoraInfo, ModelInfo, mistakes_in, request_for, weight_of
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable, NoRoom
 from minimon_server.jobs.input_rules import AskedHires
 from minimon_server.jobs.job import Job, Priority, State
@@ -130,10 +130,18 @@ CANCEL: Final = Guide(
 class JobDesk:
     """The endpoints of jobs that answer with JSON."""
 
-    def __init__(self, jobs: Jobs, drawing: Drawing, looks: ModelLooks, draw_seed: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        drawing: Drawing,
+        looks: ModelLooks[ModelInfo],
+        loras: ModelLooks[LoraInfo],
+        draw_seed: Callable[[], int],
+    ) -> None:
         self._jobs = jobs
         self._drawing = drawing
         self._looks = looks
+        self._loras = loras
         self._draw_seed = draw_seed
         self._intake = Intake(jobs.inputs)
 
@@ -145,35 +153,42 @@ class JobDesk:
             return json_answer(*await self.accept(request, sent.examined, files))
 
     async def accept(
-        self, request: Request, examined: Examined[DrawBody], files: Mapping[str, bytes] = NO_FILES
+        self,
+        request: Request,
+        examined: Examined[DrawBody],
+        files: Mapping[str, bytes] = NO_FILES,
+        *,
+        exact: bool = False,
     ) -> Accepted:
-        """Take what is asked for as a job, and return the answer's body, status and headers."""
+        """Take what is asked for as a job, and return the answer's body, status and headers; `exact` as in `Asked`."""
         key = idempotency_key(request)
         if (body := examined.read) is None:
             raise invalid([*examined.mistakes, *await self._more_mistakes(examined)])
         client, asked = client_of(request), words_of(body, await self._intake.digests(files))
         job = await self._jobs.find(client, key, asked) if key else None
         if job is None:
-            job = await self._accepted(body, files, client, asked, key)
+            job = await self._accepted(body, files, client, asked, key, exact=exact)
         note(request.scope, job=job.id)
         headers = {"Location": f"/status/{job.id}"}
         return job_answers.accepted(job, self._jobs.standing(job)), 202, headers
 
     async def _accepted(
-        self, body: DrawBody, files: Mapping[str, bytes], client: str, asked: bytes, key: str | None
+        self, body: DrawBody, files: Mapping[str, bytes], client: str, asked: bytes, key: str | None, *, exact: bool
     ) -> Job:
         """Read the pictures, fill in what was left out, and submit the job with its pictures on the disk."""
         if self._drawing.unavailable:
             raise EngineUnavailable(self._drawing.unavailable)
         pictures = await self._intake.pictures(files)
         said = body.model_dump(exclude={*PICTURES, "hires"})
+        models, known = await self._looks.now(), await self._loras.now()
+        weights = ((lora.name, weight_of(known.get(lora.name), lora.weight)) for lora in body.loras)
         wanted = Asked(
-            **said | {"loras": tuple((lora.name, lora.weight) for lora in body.loras)},
+            **said | {"loras": tuple(weights), "exact": exact},
             init_image=pictures["init_image"].picture if "init_image" in pictures else None,
             mask=pictures["mask"].picture if "mask" in pictures else None,
             hires=AskedHires(**body.hires.model_dump()) if body.hires else None,
         )
-        drawn = request_for(wanted, await self._looks.now(), self._drawing.schedulers, self._draw_seed)
+        drawn = request_for(wanted, models, self._drawing.schedulers, self._draw_seed, known)
         # Who asks for several pictures has the patience for them; who asks for one waits for it.
         priority: Priority = "player" if body.count == 1 else "batch"
         async with self._jobs.inputs.held(list(pictures.values())):

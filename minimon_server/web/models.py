@@ -1,67 +1,111 @@
-"""`GET /models` and `GET /loras`: what can be drawn with now. Looks at no disk itself."""
+"""`GET /models` and `GET /loras`: what is known, and whether it can be used now. Looks at no disk itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from minimon_server.errors import Text
+from minimon_server.errors import Language, Text
+from minimon_server.jobs.drawing import Drawing, LoraInfo, ModelInfo
 from minimon_server.jobs.errors import ModelNotAvailable
 from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.web.guide import Answer, Guide
-from minimon_server.web.job_schemas import LoraList, ModelList, NoQuery
+from minimon_server.web.job_schemas import NoQuery
 from minimon_server.web.jobs import JSON, json_answer
+from minimon_server.web.model_schemas import LoraList, ModelList
+from minimon_server.web.problems import header, spoken_language
 from minimon_server.web.validation import read_query
 
 MODELS: Final = Guide(
-    summary=Text("Les modèles qui sont là.", "The models that are there."),
+    summary=Text("Les modèles, et ceux qui sont là.", "The models, and which are there."),
+    detail=Text(
+        "Dans l'ordre du catalogue : le premier disponible sert qui n'en nomme aucun.",
+        "In the catalogue's order: the first available one serves who names none.",
+    ),
     query=NoQuery,
     answers=(Answer(Text("Les modèles.", "The models."), {JSON: ModelList}),),
     errors=(ModelNotAvailable,),
     samples=("-k {token}{base}/models",),
 )
 LORAS: Final = Guide(
-    summary=Text("Les LoRA qui sont là.", "The LoRAs that are there."),
-    detail=Text("Pas encore de catalogue : la liste est vide.", "There is no catalogue yet: the list is empty."),
+    summary=Text("Les LoRA, et ceux qui sont là.", "The LoRAs, and which are there."),
     query=NoQuery,
     answers=(Answer(Text("Les LoRA.", "The LoRAs."), {JSON: LoraList}),),
+    errors=(ModelNotAvailable,),
     samples=("-k {token}{base}/loras",),
 )
 
 
 class Shelf:
-    """The endpoints; models are looked up at every request."""
+    """The endpoints; what there is is looked up at every request."""
 
-    def __init__(self, looks: ModelLooks, schedulers: Sequence[str]) -> None:
-        """`schedulers` are the names that the engine knows; a model may go with fewer."""
-        self._looks = looks
-        self._schedulers = schedulers
+    def __init__(self, models: ModelLooks[ModelInfo], loras: ModelLooks[LoraInfo], drawing: Drawing) -> None:
+        self._models = models
+        self._loras = loras
+        self._schedulers = drawing.schedulers  # that the engine knows; a model may go with fewer
+        self._nobody = drawing.unavailable
 
     async def models(self, request: Request) -> Response:
         """List the models."""
         read_query(request.scope, NoQuery)
-        found = [
-            {
-                "id": model.id,
-                "name": model.name,
-                "supported_loras": list(model.supported_loras),
-                "schedulers": list(self._schedulers if model.schedulers is None else model.schedulers),
-                "defaults": {
-                    "steps": model.steps,
-                    "guidance_scale": model.guidance_scale,
-                    "guidance_rescale": model.guidance_rescale,
-                    "width": model.width,
-                    "height": model.height,
-                },
-            }
-            for model in (await self._looks.now()).values()
-        ]
-        return json_answer({"models": found})
+        language = spoken_language(header(request.scope, b"accept-language"))
+        found = (await self._models.now()).values()
+        lines = [self._line(model, language) | _model_line(model, self._schedulers) for model in found]
+        return _answer({"models": lines}, language)
 
     async def loras(self, request: Request) -> Response:
-        """List the adapters: none, until there is a catalogue of them."""
+        """List the adapters."""
         read_query(request.scope, NoQuery)
-        return json_answer({"loras": []})
+        language = spoken_language(header(request.scope, b"accept-language"))
+        found = (await self._loras.now()).values()
+        lines = [self._line(lora, language) | _lora_line(lora) for lora in found]
+        return _answer({"loras": lines}, language)
+
+    def _line(self, one: ModelInfo | LoraInfo, language: Language) -> dict[str, Any]:
+        why = one.unavailable or self._nobody
+        return {
+            "id": one.id,
+            "name": one.name,
+            "available": why is None,
+            "reason": why.spoken(language) if why else None,
+            "how": one.how.spoken(language) if one.how else None,
+            "licence": one.licence,
+            "pinned": one.pinned,
+            "base": one.base,
+        }
+
+
+def _model_line(model: ModelInfo, schedulers: Sequence[str]) -> dict[str, Any]:
+    return {
+        "kind": model.kind,
+        "prediction": model.prediction,
+        "supported_loras": list(model.supported_loras),
+        "schedulers": list(schedulers if model.schedulers is None else model.schedulers),
+        "defaults": {
+            "steps": model.steps,
+            "guidance_scale": model.guidance_scale,
+            "guidance_rescale": model.guidance_rescale,
+            "width": model.width,
+            "height": model.height,
+            "scheduler": model.scheduler,
+            "clip_skip": model.clip_skip,
+            "prompt_prefix": model.prompt_prefix,
+            "negative_prefix": model.negative_prefix,
+        },
+    }
+
+
+def _lora_line(lora: LoraInfo) -> dict[str, Any]:
+    words = lora.trigger_words
+    return {
+        "default_weight": lora.default_weight,
+        "trigger_words": None if words is None else list(words),
+        "network": lora.network,
+    }
+
+
+def _answer(body: object, language: Language) -> Response:
+    return json_answer(body, headers={"Content-Language": language, "Vary": "Accept-Language"})

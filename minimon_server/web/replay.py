@@ -84,7 +84,7 @@ class ReplayDesk:
             told = _told_in(data, media_type_of(request.scope))
             del data
         examined = _examined(told)
-        accepted, status, headers = await self._desk.accept(request, examined)
+        accepted, status, headers = await self._desk.accept(request, examined, exact=True)
         # The job is accepted, and so is its model: a disk that does not answer was told before.
         fingerprint = await asyncio.to_thread(self._drawing.fingerprint, str(told["model"]))
         accepted["differences"] = replay.differences(told, self._drawing.versions(), fingerprint)

@@ -1,0 +1,199 @@
+"""What can be asked for now: the catalogue and what lies on the disk, put together. Loads nothing, fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from minimon_server.catalog import words
+from minimon_server.catalog.checkpoint_kinds import UNKNOWN, CheckpointKind, checkpoint_kind
+from minimon_server.catalog.dropped import Dropped, DroppedFiles
+from minimon_server.catalog.entries import CHECKPOINTS, LORAS, Catalogue, Defaults, LoraEntry, ModelEntry
+from minimon_server.catalog.kept import KeptCatalogue
+from minimon_server.catalog.network_kinds import NetworkKind, network_kind
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.model_info import APPLIED_NETWORKS, DRAWN_KINDS, LoraInfo, ModelInfo
+from minimon_server.errors import Text
+from minimon_server.logs import Logger
+
+CATALOGUE: Final = "catalog.toml"
+# The sides in pixels that the families were trained on, steps and guidance where neither catalogue nor folder says.
+SIDES: Final = {"sd15": 512, "sd21": 768}
+USUAL_SIDE: Final = 1024
+USUAL_PACE: Final = (30, 5.0)
+
+
+class Stock:
+    """The models and LoRAs of one folder. For every thread; whoever asks may wait for the disk."""
+
+    def __init__(self, root: Path, folders: ModelFolders, log: Logger) -> None:
+        """`folders` are those of `root` that the engine loads."""
+        self._folders = folders
+        self._log = log
+        self._kept = KeptCatalogue(root / CATALOGUE, log)
+        self._checkpoints = DroppedFiles(
+            root / CHECKPOINTS, checkpoint_kind, lambda problem: CheckpointKind(problem=problem), log
+        )
+        self._loras = DroppedFiles(root / LORAS, network_kind, lambda problem: NetworkKind(problem=problem), log)
+        self._shadowed: set[str] = set()
+        self._told: dict[str, object] = {}
+
+    def models(self) -> Sequence[ModelInfo]:
+        """Return every model that is known: those of the catalogue in its order, then folders, then single files."""
+        catalogue = self._kept.now()
+        free = [one for one in self._lora_infos(catalogue) if one.id not in {entry.id for entry in catalogue.lora}]
+        found = [self._with_loras(info, catalogue, free) for info in self._model_infos(catalogue)]
+        there = sum(info.unavailable is None for info in found)
+        self._told = {"known": len(found), "available": there}
+        return found
+
+    def loras(self) -> Sequence[LoraInfo]:
+        """Return every LoRA that is known: those of the catalogue in its order, then the files beside it."""
+        return list(self._lora_infos(self._kept.now()))
+
+    def facts(self) -> Mapping[str, object]:
+        """Return what the last look found, without looking: models, and what is wrong with the catalogue."""
+        problems = self._kept.problems
+        return {**self._told, "catalog": list(problems) if problems else "ok"}
+
+    def _model_infos(self, catalogue: Catalogue) -> Iterator[ModelInfo]:
+        folders = {info.id: info for info in self._folders.infos()}
+        broken = dict(self._folders.broken())
+        files = dict(self._checkpoints.look())
+        for entry in catalogue.model:
+            if entry.kind == "diffusers":
+                yield _of_folder(entry, folders.pop(entry.id, None), broken.pop(entry.id, None))
+            else:
+                yield _of_checkpoint(entry, files.pop(entry.id, None))
+        named = {entry.id for entry in catalogue.model}
+        for info in folders.values():
+            if not self._is_shadowed(named, info.id, f"{info.id}/"):
+                yield info
+        for name, problem in broken.items():
+            if not self._is_shadowed(named, name, f"{name}/"):
+                yield _bare(name, "diffusers", words.unusable(problem))
+        for name, found in files.items():
+            if not self._is_shadowed(named | set(folders) | set(broken), name, f"{CHECKPOINTS}/{found.file}"):
+                yield _told(_bare(name, "checkpoint", None), found.kind)
+
+    def _is_shadowed(self, named: set[str], name: str, place: str) -> bool:
+        """Return whether something else has this id already; told once."""
+        if name not in named:
+            return False
+        if place not in self._shadowed:
+            self._shadowed.add(place)
+            self._log.warning("model left out: another one has its id", id=name, place=place)
+        return True
+
+    def _lora_infos(self, catalogue: Catalogue) -> Iterator[LoraInfo]:
+        files = dict(self._loras.look())
+        stems = {Path(entry.place).stem for entry in catalogue.lora}
+        for entry in catalogue.lora:
+            yield _of_lora(entry, files.get(Path(entry.place).stem))
+        named = {entry.id for entry in catalogue.lora}
+        for name, found in files.items():
+            if name not in stems and not self._is_shadowed(named, name, f"{LORAS}/{found.file}"):
+                kind = found.kind
+                yield LoraInfo(
+                    name, name, base=kind.base, network=kind.network, unavailable=_why_not_applied(kind, kind.base)
+                )
+
+    @staticmethod
+    def _with_loras(info: ModelInfo, catalogue: Catalogue, free: Sequence[LoraInfo]) -> ModelInfo:
+        """Return a model with the LoRAs that the catalogue gives it, and those of its base that only lie there."""
+        said = next((entry.loras for entry in catalogue.model if entry.id == info.id), ())
+        fitting = tuple(lora.id for lora in free if lora.base == info.base != UNKNOWN)
+        return replace(info, supported_loras=(*said, *fitting))
+
+
+def _of_folder(entry: ModelEntry, info: ModelInfo | None, problem: str | None) -> ModelInfo:
+    if info is None:
+        why = words.MISSING if problem is None else words.unusable(problem)
+        return _filled(_bare(entry.id, entry.kind, why), entry, words.how_to_get(entry))
+    return _filled(info, entry)
+
+
+def _of_checkpoint(entry: ModelEntry, found: Dropped[CheckpointKind] | None) -> ModelInfo:
+    if found is None:
+        why = words.MISSING if "checkpoint" in DRAWN_KINDS else words.MISSING_SINGLE_FILE
+        return _filled(_bare(entry.id, entry.kind, why), entry, words.how_to_get(entry))
+    info = _told(_bare(entry.id, entry.kind, None), found.kind)
+    if UNKNOWN not in (entry.base, info.base) and entry.base != info.base:
+        return replace(_filled(info, entry), unavailable=words.bases_differ(entry.base, info.base))
+    return _filled(info, entry)
+
+
+def _of_lora(entry: LoraEntry, found: Dropped[NetworkKind] | None) -> LoraInfo:
+    info = LoraInfo(
+        entry.id,
+        entry.name,
+        entry.default_weight,
+        entry.trigger_words,
+        entry.base,
+        licence=entry.licence,
+        pinned=entry.source.is_pinned,
+    )
+    if found is None:
+        why = words.MISSING if APPLIED_NETWORKS else words.MISSING_LORA
+        return replace(info, unavailable=why, how=words.how_to_get(entry))
+    kind = found.kind
+    base = kind.base if kind.base != UNKNOWN else entry.base
+    return replace(info, network=kind.network, base=base, unavailable=_why_not_applied(kind, entry.base))
+
+
+def _why_not_applied(kind: NetworkKind, said: str) -> Text | None:
+    if kind.problem:
+        return words.unusable(kind.problem)
+    if UNKNOWN not in (said, kind.base) and said != kind.base:
+        return words.bases_differ(said, kind.base)
+    return None if kind.network in APPLIED_NETWORKS else words.NO_LORAS
+
+
+def _bare(name: str, kind: str, why: Text | None) -> ModelInfo:
+    """Return a model of which nothing but its name is known."""
+    steps, guidance = USUAL_PACE
+    return ModelInfo(name, name, USUAL_SIDE, USUAL_SIDE, steps, guidance, kind=kind, unavailable=why)
+
+
+def _told(info: ModelInfo, kind: CheckpointKind) -> ModelInfo:
+    """Return the model of a single file that was read."""
+    side = SIDES.get(kind.base, USUAL_SIDE)
+    why: Text | None = None
+    if kind.problem:
+        why = words.unusable(kind.problem)
+    elif kind.base != "sdxl":
+        why = words.other_base(kind.base)
+    elif kind.inpainting:
+        why = words.other_base("sdxl-inpainting")
+    elif "checkpoint" not in DRAWN_KINDS:
+        why = words.NO_SINGLE_FILES
+    return replace(info, width=side, height=side, base=kind.base, prediction=kind.prediction, unavailable=why)
+
+
+def _filled(info: ModelInfo, entry: ModelEntry, how: Text | None = None) -> ModelInfo:
+    """Return a model with what the catalogue says of it; where it says nothing, what was found stays."""
+    said: Defaults = entry.defaults
+    if info.clip_layers is not None and (said.clip_skip or 0) > info.clip_layers:
+        problem = f"the catalogue's clip_skip is {said.clip_skip}; this model takes {info.clip_layers} at most"
+        info = replace(info, unavailable=words.unusable(problem))
+    if info.schedulers is not None and said.scheduler not in (None, *info.schedulers):
+        problem = f"the catalogue's scheduler {said.scheduler} would draw something else than this model"
+        info = replace(info, unavailable=words.unusable(problem))
+    return replace(
+        info,
+        name=entry.name,
+        base=info.base if info.base != UNKNOWN else entry.base,
+        licence=entry.licence,
+        pinned=entry.source.is_pinned,
+        width=said.width or info.width,
+        height=said.height or info.height,
+        steps=info.steps if said.steps is None else said.steps,
+        guidance_scale=info.guidance_scale if said.guidance_scale is None else said.guidance_scale,
+        scheduler=said.scheduler,
+        clip_skip=said.clip_skip,
+        prompt_prefix=said.prompt_prefix,
+        negative_prefix=said.negative_prefix,
+        how=how,
+    )

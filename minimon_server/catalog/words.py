@@ -1,0 +1,60 @@
+"""Why a model or a LoRA cannot be used, and what would change that, in both languages. Looks at nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from minimon_server.catalog.entries import LoraEntry, ModelEntry
+from minimon_server.errors import Text
+
+MISSING: Final = Text("n'est pas sur le disque", "is not on the disk")
+# Of what this server could not use even if it were there: nobody should wait for gigabytes and then read this.
+MISSING_SINGLE_FILE: Final = Text(
+    "n'est pas sur le disque, et est un fichier unique, avec lequel ce serveur ne dessine pas encore",
+    "is not on the disk, and is a single file, which this server cannot draw with yet",
+)
+MISSING_LORA: Final = Text(
+    "n'est pas sur le disque, et ce serveur n'applique pas encore de LoRA",
+    "is not on the disk, and this server applies no LoRAs yet",
+)
+NO_SINGLE_FILES: Final = Text(
+    "est un fichier unique, avec lequel ce serveur ne dessine pas encore",
+    "is a single file, which this server cannot draw with yet",
+)
+NO_LORAS: Final = Text(
+    "est là, mais ce serveur n'applique pas encore de LoRA", "is there, but this server applies no LoRAs yet"
+)
+
+
+def unusable(problem: str) -> Text:
+    """Return what is said of files that are there and cannot be used; `problem` is in English, as in the log."""
+    return Text(f"ne peut pas être utilisé : {problem}", f"cannot be used: {problem}")
+
+
+def other_base(base: str) -> Text:
+    """Return what is said of a model that is no SDXL."""
+    return Text(
+        f"est un modèle {base} ; ce serveur dessine avec SDXL", f"is a {base} model; this server draws with SDXL"
+    )
+
+
+def bases_differ(said: str, found: str) -> Text:
+    """Return what is said of a file that is not what the catalogue says."""
+    return Text(
+        f"est fait pour {found} d'après ses tenseurs, pour {said} d'après le catalogue",
+        f"is for {found} by its tensors, for {said} by the catalogue",
+    )
+
+
+def how_to_get(entry: ModelEntry | LoraEntry) -> Text:
+    """Return what brings a missing one here: a command, or where to put it."""
+    if entry.source.is_known:
+        option = "lora" if isinstance(entry, LoraEntry) else "model"
+        command = f"python download_models.py --{option} {entry.id}"
+        return Text(command, command)
+    what = ("le dossier", "the folder") if isinstance(entry, ModelEntry) and entry.kind == "diffusers" else None
+    fr, en = what or ("le fichier", "the file")
+    return Text(
+        f"le catalogue ne sait pas d'où il vient : mettez {fr} sous models/{entry.place}",
+        f"the catalogue does not know where it comes from: put {en} at models/{entry.place}",
+    )
