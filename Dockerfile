@@ -18,9 +18,10 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MINIMON_HOST=0.0.0.0
 WORKDIR /app
-COPY gen-server.py gen_server.py ./
+COPY gen-server.py gen_server.py download_models.py ./
 COPY minimon_server ./minimon_server
 COPY minimon ./minimon
+COPY models/catalog.toml ./models/
 RUN python -m compileall -q gen_server.py minimon_server \
  && install -d -o 1000 -g 1000 certs data models
 # A number, so that an orchestrator can see that it is not root's.

@@ -23,6 +23,8 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 try:
     from minimon_server import __version__, rebirth
+    from minimon_server.catalog.kept import problems_of
+    from minimon_server.catalog.stock import CATALOGUE
     from minimon_server.creatures.dice import Dice
     from minimon_server.creatures.hatchery import Hatchery
     from minimon_server.creatures.naming import LocalNames, NameSource
@@ -243,7 +245,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
             say(f"WARNING: {warning}")
     files, paths = key_files.files_of(settings), Paths(settings.score_ledger_path)
     rehearse(files, key_files.passphrase_of(settings), paths, tls.utc_now(), say)
-    for line in unknown_variables(environ):
+    for line in [*unknown_variables(environ), *problems_of(settings.models_dir / CATALOGUE)]:
         say(f"WARNING: {line}")
     say("All is well: settings, pictures, certificate, keys and ledger can be used.")
 

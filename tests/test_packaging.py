@@ -52,7 +52,8 @@ def copied() -> list[str]:
 
 def test_everything_that_is_copied_is_there_and_nothing_secret_is() -> None:
     lists = {"requirements.txt", "requirements-light.txt"}
-    assert {"minimon_server", "minimon", "gen_server.py", "gen-server.py"} | lists == set(copied())
+    programs = {"minimon_server", "gen_server.py", "gen-server.py", "download_models.py"}
+    assert programs | {"minimon", "models/catalog.toml"} | lists == set(copied())
     for source in copied():
         assert (HOME / source).exists(), source
     ignored = (HOME / ".dockerignore").read_text().splitlines()
@@ -66,7 +67,7 @@ def test_every_file_that_the_program_reads_is_in_the_image() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=HOME, capture_output=True, text=True, check=False).stdout.split()
     if not tracked:
         pytest.skip("not a git checkout")
-    modules = {path for path in tracked if path.startswith(("minimon_server/", "gen"))}
+    modules = {path for path in tracked if path.startswith(("minimon_server/", "gen", "download"))}
     assert {path.split("/")[0] for path in modules} <= set(copied())
 
 

@@ -16,7 +16,7 @@ COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 CHECKPOINTS: Final = "checkpoints"
 LORAS: Final = "loras"
 PARTS: Final = ("vae", "ip-adapter")
-TAKEN: Final = frozenset({CHECKPOINTS, LORAS, *PARTS})
+TAKEN: Final = frozenset({CHECKPOINTS, LORAS, "embeddings", *PARTS})
 MOST_ENTRIES: Final = 500
 
 

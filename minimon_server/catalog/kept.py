@@ -53,6 +53,18 @@ class KeptCatalogue:
         self._log.warning("catalogue not used; the last good one stays", problems=list(self.problems))
 
 
+def problems_of(path: Path) -> list[str]:
+    """Return what is wrong with a catalogue, a line each; nothing where there is none."""
+    try:
+        if stamp_of(path):
+            read_catalogue(read_bounded(path, LARGEST))
+    except CatalogMistakes as error:
+        return [f"{path}: {line}" for line in error.lines]
+    except OSError as error:
+        return [f"{path}: {(error.strerror or type(error).__name__).lower()}"]
+    return []
+
+
 def stamp_of(path: Path) -> Stamp | None:
     """Return what tells one state of a file from another: inode, size and time of change; None where there is none."""
     try:

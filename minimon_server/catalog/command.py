@@ -1,0 +1,185 @@
+"""The command `python download_models.py`: its options, what it says, its exit status. Fetches by `bringing`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from minimon_server.catalog.asking import Asker, Patience, Refused, Token, origin_of
+from minimon_server.catalog.bringing import WORKSHOP, Bringer
+from minimon_server.catalog.entries import Catalogue
+from minimon_server.catalog.fetching import Fetcher
+from minimon_server.catalog.hub import Hub
+from minimon_server.catalog.kept import read_bounded
+from minimon_server.catalog.plans import Item, items_of, plan_of, said_source, with_parts
+from minimon_server.catalog.progress import Shown, size_of
+from minimon_server.catalog.reading import LARGEST, CatalogMistakes, read_catalogue
+from minimon_server.catalog.receipts import differences, read_receipt
+from minimon_server.catalog.stock import CATALOGUE
+
+WRONG_USE: Final = 2
+INTERRUPTED: Final = 130
+HUB: Final = "https://huggingface.co"
+CIVITAI: Final = "https://civitai.com"
+STATUSES: Final = """exit status: 0 all is there; 1 something could not be had or is not what it should be; 2 a wrong
+option or catalogue; 3 the disk is too full; 4 a token is missing or does not open it; 130 interrupted.
+environment: HF_TOKEN, HF_ENDPOINT, CIVITAI_TOKEN, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE;
+MINIMON_MODELS_DIR is the folder of the models."""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; `--help` ends the program, as does anything unknown (status 2)."""
+    parser = argparse.ArgumentParser(
+        prog="download_models.py",
+        description="Fetch what models/catalog.toml names: continued after a cut, checked, whole or not at all.",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", action="append", default=[], metavar="ID", help="fetch this model")
+    parser.add_argument("--lora", action="append", default=[], metavar="ID", help="fetch this LoRA")
+    parser.add_argument("--part", action="append", default=[], metavar="ID", help="fetch this VAE or IP-Adapter")
+    parser.add_argument("--all", action="store_true", help="fetch everything that has a source")
+    parser.add_argument("--list", action="store_true", help="tell what there is: size, licence, on the disk or not")
+    parser.add_argument("--verify", action="store_true", help="read what was fetched, and compare every byte's hash")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str], root: Path, patience: Patience | None = None) -> int:
+    """Run the command over the folder of models `root`; return the exit status."""
+    options = parse(arguments)
+    shown = Shown(sys.stderr)
+    try:
+        catalogue = read_catalogue(read_bounded(root / CATALOGUE, LARGEST))
+    except (CatalogMistakes, OSError) as error:
+        lines = error.lines if isinstance(error, CatalogMistakes) else [str(error.strerror or error).lower()]
+        for line in lines:
+            shown.say(f"{root / CATALOGUE}: {line}")
+        return WRONG_USE
+    named = _named(options, catalogue, shown)
+    if named is None:
+        return WRONG_USE
+    if options.list:
+        return _list(named or items_of(catalogue), root)
+    if options.verify:
+        return _verify(named or items_of(catalogue), root, shown)
+    chosen = items_of(catalogue) if options.all else named
+    if not chosen:
+        shown.say("Say what to fetch: --model ID, --lora ID, --part ID or --all; --list tells what there is.")
+        return WRONG_USE
+    try:
+        return _fetch_all(chosen, catalogue, environ, root, shown, patience or Patience(), named=not options.all)
+    except KeyboardInterrupt:
+        shown.say("Interrupted; what has come is kept, and the same command continues it.")
+        return INTERRUPTED
+
+
+def _named(options: argparse.Namespace, catalogue: Catalogue, shown: Shown) -> list[Item] | None:
+    """Return what the options name, or None after telling what there is none of."""
+    items: dict[tuple[str, str], Item] = {(item.kind, item.entry.id): item for item in items_of(catalogue)}
+    wanted: list[tuple[str, str]] = [("model", name) for name in options.model]
+    wanted += [("lora", name) for name in options.lora] + [("part", name) for name in options.part]
+    unknown = [(kind, name) for kind, name in dict.fromkeys(wanted) if (kind, name) not in items]
+    for kind, name in unknown:
+        there = ", ".join(one for other, one in items if other == kind) or "none"
+        shown.say(f"There is no {kind} {name!a} in the catalogue; there are: {there}.")
+    return None if unknown else [items[one] for one in dict.fromkeys(wanted)]
+
+
+def _fetch_all(
+    chosen: Sequence[Item],
+    catalogue: Catalogue,
+    environ: Mapping[str, str],
+    root: Path,
+    shown: Shown,
+    patience: Patience,
+    *,
+    named: bool,
+) -> int:
+    """Fetch what was chosen, each whatever becomes of the others; return the first status that is not 0."""
+    endpoint = environ.get("HF_ENDPOINT") or HUB
+    tokens = {origin_of(CIVITAI): Token("CIVITAI_TOKEN", environ.get("CIVITAI_TOKEN", "").strip())}
+    tokens[origin_of(endpoint)] = Token("HF_TOKEN", environ.get("HF_TOKEN", "").strip())
+    asker = Asker(tokens, patience, shown.say)
+    try:
+        hub, bringer = Hub(endpoint, asker), Bringer(root, Fetcher(asker, shown), shown.say)
+        status = 0
+        needed = [part for item in chosen for part in with_parts(item, catalogue)]
+        for item in {one.name: one for one in needed}.values():
+            fetched = _fetch(item, catalogue, root, hub, bringer, shown, named=named)
+            status = status or fetched
+        return status
+    finally:
+        asker.close()
+
+
+def _fetch(
+    item: Item, catalogue: Catalogue, root: Path, hub: Hub, bringer: Bringer, shown: Shown, *, named: bool
+) -> int:
+    """Fetch one item; return its status. What has no source is no failure unless it was `named`."""
+    entry = item.entry
+    if not entry.source.is_known:
+        there = (root / entry.place).exists()
+        shown.say(f"{item.name}: " + ("there" if there else f"no source is known; put it at models/{entry.place}"))
+        return 0 if there or not named else 1
+    try:
+        shown.say(f"{item.name}: {said_source(entry.source)}, licence: {entry.licence or 'not known'}")
+        if not entry.source.is_pinned:
+            shown.say(f"{item.name}: unpinned: what comes today may be something else tomorrow")
+        with bringer.alone(item):
+            shown.say(f"{item.name}: {bringer.bring(plan_of(item, catalogue, root, hub))}")
+    except Refused as error:
+        shown.say(f"{item.name}: not fetched: {error}")
+        return error.status
+    except OSError as error:
+        shown.say(f"{item.name}: not fetched: the disk: {error.strerror or error}")
+        return 1
+    return 0
+
+
+def _list(items: Sequence[Item], root: Path) -> int:
+    """Print a line for each: name, size, licence, on the disk or not, pinned or not."""
+    rows = []
+    for item in items:
+        entry, target = item.entry, root / item.entry.place
+        size = _size_on_disk(target)
+        known = entry.source.size_bytes or (entry.about_gb and int(entry.about_gb * 1e9))
+        told = size_of(size) if size else (f"about {size_of(known)}" if known else "size not known")
+        begun = any((root / WORKSHOP).glob(f"{item.kind}-{entry.id}@*"))
+        half = begun or target.with_name(f"{target.name}.part").exists()
+        state = "on the disk" if size else "in part" if half else "not there"
+        pinned = "pinned" if entry.source.is_pinned else "unpinned"
+        rows.append((item.kind, entry.id, told, state, pinned, entry.licence or "licence not known"))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        sys.stdout.write("  ".join([*cells, row[5]]) + "\n")
+    return 0
+
+
+def _size_on_disk(target: Path) -> int:
+    """Return how many bytes a file or folder holds, 0 where there is none."""
+    if target.is_file():
+        return target.stat().st_size
+    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+
+
+def _verify(items: Sequence[Item], root: Path, shown: Shown) -> int:
+    """Compare what is on the disk with its note and with the catalogue; return 1 when something differs."""
+    status = 0
+    for item in items:
+        target, pinned = root / item.entry.place, item.entry.source.sha256.lower()
+        if not target.exists():
+            continue
+        receipt = read_receipt(target)
+        if receipt is None:
+            shown.say(f"{item.name}: there, without a note of where it came from: not verified")
+            continue
+        wrong = differences(target, receipt)
+        if pinned and any(one.sha256 != pinned for one in receipt.files.values()):
+            wrong.append("the catalogue now wants another SHA-256")
+        shown.say(f"{item.name}: {'; '.join(wrong) if wrong else 'as it was fetched'} ({receipt.source})")
+        status = 1 if wrong else status
+    return status
