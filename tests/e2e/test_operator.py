@@ -17,8 +17,8 @@ from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import PATIENCE, RunningServer, clean_environment
 
 # What no schema can say: an Idempotency-Key that was used before, a text that is not NFC, a JWS that claims to be DER,
-# a size that the ledger does not have yet; which models, LoRAs and schedulers there are. Whatever is refused so is
-# still an answer that the document knows.
+# a size that the ledger does not have yet; which models, LoRAs and schedulers there are, what a picture's file
+# says. Whatever is refused so is still an answer that the document knows.
 CONFIG = """
 [parameters]
 "path.score_id" = "{score_id}"
@@ -28,6 +28,9 @@ include-path = ["/v1/certify-score", "/v1/verify-score", "/v1/ledger/consistency
 expected-statuses = ["2xx", "401", "403", "409", "422", "429", "5xx"]
 [[operations]]
 include-name = "POST /generate"
+checks.positive_data_acceptance.expected-statuses = ["202", "401", "403", "409", "422", "429"]
+[[operations]]
+include-name = "POST /replay"
 checks.positive_data_acceptance.expected-statuses = ["202", "401", "403", "409", "422", "429"]
 """
 
