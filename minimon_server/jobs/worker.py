@@ -66,6 +66,7 @@ class Worker:
         self._monotonic = monotonic
         self._draining = asyncio.Event()
         self._turn: Turn | None = None
+        self._drawn_turn: Turn | None = None  # its pictures wait until those of the job before are stored
         self._storing: tuple[Turn, asyncio.Task[None]] | None = None
         self.stop_seconds = STOP_SECONDS
         self.close_seconds = CLOSE_SECONDS
@@ -120,9 +121,13 @@ class Worker:
                 else:
                     await self._idle(drained)
             await self._all_stored()
+        except Exception:  # a mistake of ours, after which this begins anew: it costs no other job its pictures
+            await self._all_stored()
+            raise
         finally:
             if self._storing is not None:
                 await _cancelled(self._storing[1])
+                self._storing = None
             await _cancelled(drained)
 
     async def end(self, task: asyncio.Task[None], seconds: float) -> None:
@@ -138,7 +143,8 @@ class Worker:
             await asyncio.wait({task}, timeout=self.stop_seconds)
         if not task.done():
             # The engine or the store does not answer, or nothing runs. What they still bring is too late for its fence.
-            held = [turn, self._storing[0] if self._storing and not self._storing[1].done() else None]
+            storing = self._storing[0] if self._storing and not self._storing[1].done() else None
+            held = [self._turn, self._drawn_turn, storing]
             task.cancel()
             await asyncio.wait({task})
             for one in held:
@@ -187,11 +193,13 @@ class Worker:
             self._turn = None
             self.idling.used()
         seconds = self._monotonic() - began
+        self._drawn_turn = turn if drawn else None
         await self._all_stored()  # of the job before: never more than two jobs' pictures are in memory
         if drawn is None:
             self._ending.tell(turn, ended, seconds)
         else:
             self._storing = turn, asyncio.create_task(self._ending.store(turn, drawn, seconds))
+        self._drawn_turn = None
 
     async def _all_stored(self) -> None:
         """Return when the pictures of the job before the present one are stored."""

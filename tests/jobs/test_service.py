@@ -11,11 +11,11 @@ import pytest
 
 from minimon_server.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, Text
 from minimon_server.jobs.errors import EngineUnavailable
-from minimon_server.jobs.job import State
+from minimon_server.jobs.job import Job, State
 from minimon_server.jobs.pace import UNMEASURED_SECONDS, Pace
 from minimon_server.jobs.service import Wish
 from minimon_server.jobs.store import Bounds
-from tests.jobs.scene import REQUEST, VirtualClock, job_id, request
+from tests.jobs.scene import PATIENCE, REQUEST, VirtualClock, job_id, request
 from tests.jobs.working import Studio, sqlite_store, studio
 
 
@@ -209,9 +209,15 @@ def test_without_an_engine_nothing_is_accepted(tmp_path: Path) -> None:
 
 def test_a_worker_that_breaks_by_a_mistake_of_ours_begins_anew(tmp_path: Path) -> None:
     async def scene(at: Studio) -> None:
-        at.jobs.pace.add = None  # type: ignore[assignment, method-assign] # such a mistake
-        assert (await at.ended((await at.submit(request())).id)).state is State.SUCCESS
-        del at.jobs.pace.add
+        broken, claim = asyncio.Event(), at.store.claim
+
+        async def mistaken(worker: str, loaded: str | None) -> Job | None:
+            broken.set()
+            at.store.claim = claim  # type: ignore[method-assign]
+            raise ZeroDivisionError("such a mistake")
+
+        at.store.claim = mistaken  # type: ignore[method-assign]
+        await asyncio.wait_for(broken.wait(), PATIENCE)
         assert (await at.ended((await at.submit(request())).id)).state is State.SUCCESS
 
     play(tmp_path, scene)

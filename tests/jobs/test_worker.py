@@ -248,3 +248,53 @@ def test_at_the_end_a_job_whose_pictures_cannot_be_stored_yet_is_given_back(tmp_
             assert (found.state, found.interrupted) == (State.PENDING, 0)
 
     asyncio.run(scene())
+
+
+def test_at_the_end_a_drawn_job_that_waits_for_the_storing_of_the_one_before_is_given_back(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with opened(tmp_path) as at:
+            at.worker.stop_seconds = 0
+            may_write = threading.Event()
+
+            def stuck(*_: object) -> tuple[PictureFile, ...]:
+                assert may_write.wait(PATIENCE)
+                return ()
+
+            at.pictures.write = stuck  # type: ignore[method-assign, assignment]
+            jobs = [await at.submit(request()), await at.submit(request())]
+            await until(lambda: len(at.engine.drawn) == 2)
+            await until(lambda: not at.worker.is_drawing)
+            await at.jobs.end(0)
+            may_write.set()
+            for job in jobs:
+                found = await at.store.get(job.id)
+                assert found is not None
+                assert (found.state, found.begun, found.interrupted) == (State.PENDING, False, 0)
+
+    asyncio.run(scene())
+
+
+def test_a_mistake_of_ours_between_two_jobs_costs_none_of_them_and_the_work_goes_on(tmp_path: Path) -> None:
+    async def scene(at: Studio) -> None:
+        write, may_write, claim = at.pictures.write, threading.Event(), at.store.claim
+        broken = asyncio.Event()
+
+        def slow(job: Job, pictures: Sequence[DrawnPicture]) -> tuple[PictureFile, ...]:
+            assert may_write.wait(PATIENCE)
+            return write(job, pictures)
+
+        async def mistaken(worker: str, loaded: str | None) -> Job | None:
+            if at.engine.drawn and not broken.is_set():
+                broken.set()
+                raise ZeroDivisionError("such a mistake")
+            return await claim(worker, loaded)
+
+        at.pictures.write, at.store.claim = slow, mistaken  # type: ignore[method-assign]
+        first = await at.submit(request())
+        await asyncio.wait_for(broken.wait(), PATIENCE)
+        may_write.set()
+        assert (await at.ended(first.id)).state is State.SUCCESS
+        for _ in range(2):
+            assert (await at.ended((await at.submit(request())).id)).state is State.SUCCESS
+
+    play(tmp_path, scene)
