@@ -42,7 +42,7 @@ _MESSAGES: Final[dict[str, Text]] = {
     "missing": Text("manque", "is missing"),
     "extra_forbidden": _UNKNOWN,
     "enum": Text("doit être l'un de : {choices}", "must be one of: {choices}"),
-    "literal_error": Text("doit être l'un de : {expected}", "must be one of: {expected}"),
+    "literal_error": Text("doit être l'un de : {choices}", "must be one of: {choices}"),
     "int_parsing": Text("doit être un nombre entier", "must be a whole number"),
     "int_parsing_size": Text("trop de chiffres", "has too many digits"),
     "int_type": Text("doit être un nombre entier", "must be a whole number"),
@@ -156,6 +156,6 @@ def _mistake(details: ErrorDetails) -> FieldMistake:
     message = _MESSAGES.get(details["type"])
     if message is None:
         return FieldMistake(name, Text(details["msg"], details["msg"]))
-    if details["type"] == "enum":
+    if "expected" in context:  # 'a', 'b' or 'c'
         context = {"choices": str(context["expected"]).replace("'", "").replace(" or ", ", ")}
     return FieldMistake(name, Text(message.fr.format(**context), message.en.format(**context)))

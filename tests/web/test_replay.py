@@ -119,7 +119,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "steps": "must be a whole number",
             "loras": "must be a list",
             "scheduler": "must be a text",
-            "format": "must be one of: 'png', 'webp', 'jpeg' or 'avif'",
+            "format": "must be one of: png, webp, jpeg, avif",
             "clip_skip": "must be a whole number",
         },
     ),

@@ -59,14 +59,14 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "formats": (
         {"prompt": "a", "format": "gif", "quality": 0, "guidance_rescale": 1.5},
         {
-            "format": "must be one of: 'png', 'webp', 'jpeg' or 'avif'",
+            "format": "must be one of: png, webp, jpeg, avif",
             "quality": "must be at least 1",
             "guidance_rescale": "must be at most 1.0",
         },
     ),
     "a quality of a format that there is not": (
         {"prompt": "a", "format": ["gif"], "quality": 90},
-        {"format": "must be one of: 'png', 'webp', 'jpeg' or 'avif'"},
+        {"format": "must be one of: png, webp, jpeg, avif"},
     ),
     "a quality of what loses nothing": (
         {"prompt": 3, "quality": 90},
@@ -205,3 +205,10 @@ def test_a_thousand_mistakes_are_told_by_the_first_of_them(tmp_path: Path) -> No
         told = at.client.post("/generate", json=body).json()["errors"]
         assert len(told) == MOST_MISTAKES + 1
         assert told[-1]["field"] == "body"
+
+
+def test_what_may_be_said_is_listed_in_the_language_of_the_answer(tmp_path: Path) -> None:
+    with easel(tmp_path) as at:
+        answer = at.client.post("/generate", json={"prompt": "a", "format": "gif"}, headers={"Accept-Language": "fr"})
+        told = [{"field": "format", "message": "doit être l'un de : png, webp, jpeg, avif"}]
+        assert (answer.status_code, answer.json()["errors"]) == (422, told)
