@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
+from minimon_server.beside import in_thread
 from minimon_server.errors import Text
 from minimon_server.jobs.errors import ModelNotAvailable
 from minimon_server.logs import Logger
@@ -63,7 +64,7 @@ class ModelLooks(Generic[Found]):
         while (asked := self._next) is not None:
             self._next = None
             try:
-                found = await asyncio.to_thread(self._look)
+                found = await in_thread(self._look, "models")  # which may never end
             except Exception as error:
                 asked.set_exception(error)  # it is raised to each who asked
             else:
@@ -75,7 +76,7 @@ async def look_often(look: Callable[[], object], log: Logger, seconds: float = 5
     """Look at once and every few seconds, for ever: what has changed is told by `/ready` though nobody asks for it."""
     while True:
         try:
-            await asyncio.to_thread(look)
+            await in_thread(look, "models")  # which may never end
         except Exception:
             log.exception("models cannot be looked up")
         await asyncio.sleep(seconds)

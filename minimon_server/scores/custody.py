@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from minimon_server.beside import in_thread
 from minimon_server.errors import InvalidRequest, PayloadTooLarge, SigningUnavailable, StartupError, Text
 from minimon_server.logs import Logger
 from minimon_server.scores import records
@@ -75,7 +74,7 @@ class Custody:
     async def _open(self) -> None:
         try:
             await self._signer.start()
-            opened = await _in_thread(self._opening.open)
+            opened = await in_thread(self._opening.open, "ledger-opening")
             self.last_issued = self._issued_at(opened.last_line)
             self.writer = Writer(opened.ledger, self._log)
             self.opened = opened
@@ -173,26 +172,6 @@ class Custody:
                 f"Le point de contrôle n'a pu être enregistré : {why}", f"The checkpoint could not be saved: {why}"
             )
         return None
-
-
-async def _in_thread(work: Callable[[], Found]) -> Found:
-    """Do work in a thread that a disk may hold up for ever without holding up the end of this process."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
-    outcome: list[Found | BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:
-            outcome.append(error)
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-            loop.call_soon_threadsafe(told.set)
-
-    threading.Thread(target=run, name="ledger-opening", daemon=True).start()
-    await told.wait()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
 
 
 async def _ended(task: asyncio.Task[None]) -> bool:

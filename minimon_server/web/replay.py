@@ -10,6 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from minimon_server.beside import in_thread
 from minimon_server.errors import (
     Conflict,
     FieldMistake,
@@ -23,11 +24,13 @@ from minimon_server.errors import (
 from minimon_server.jobs import replay
 from minimon_server.jobs.drawing import Drawing
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable
+from minimon_server.jobs.model_looks import PATIENCE_SECONDS
 from minimon_server.jobs.pictures import MEDIA_TYPES
 from minimon_server.web.bodies import media_type_of, read_body
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.job_schemas import LARGEST_PICTURE, DrawBody, JobReplayed, NoQuery
 from minimon_server.web.jobs import GENERATE, JSON, JobDesk, json_answer
+from minimon_server.web.observe import note
 from minimon_server.web.validation import Examined, examine_json, read_query
 
 # Files that are read at once: so much memory, and no more, for whoever sends them.
@@ -75,6 +78,8 @@ class ReplayDesk:
         self._desk = desk
         self._drawing = drawing
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._disk = asyncio.Semaphore(AT_ONCE)
+        self.patience = PATIENCE_SECONDS
 
     async def replay(self, request: Request) -> Response:
         """Accept the job that makes a picture again."""
@@ -85,10 +90,24 @@ class ReplayDesk:
             del data
         examined = _examined(told)
         accepted, status, headers = await self._desk.accept(request, examined, exact=True)
-        # The job is accepted, and so is its model: a disk that does not answer was told before.
-        fingerprint = await asyncio.to_thread(self._drawing.fingerprint, str(told["model"]))
+        fingerprint = await self._fingerprint(request, str(told["model"]))
         accepted["differences"] = replay.differences(told, self._drawing.versions(), fingerprint)
         return json_answer(accepted, status, headers)
+
+    async def _fingerprint(self, request: Request, model: str) -> str | None:
+        """Return what tells a model's weights from others; None also when the disk does not say so in time.
+
+        The job is accepted, whatever the disk does now, and whoever sent the file must hear of it.
+        """
+        try:
+            async with asyncio.timeout(self.patience):
+                await self._disk.acquire()
+                asked = asyncio.create_task(in_thread(lambda: self._drawing.fingerprint(model), "fingerprint"))
+                asked.add_done_callback(lambda _: self._disk.release())  # not before: the thread may hang on
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            note(request.scope, fingerprint="the folder of models does not answer")
+            return None
 
 
 def _told_in(data: bytes, media_type: str) -> Mapping[str, Any]:

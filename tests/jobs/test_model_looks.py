@@ -96,3 +96,20 @@ def test_who_goes_takes_nobody_along_and_a_mistake_is_told_to_each() -> None:
         assert list(await looks.now()) == ["tiny"]
 
     asyncio.run(scene())
+
+
+def test_a_disk_that_never_answers_holds_up_no_end() -> None:
+    answers, has_answered = threading.Event(), threading.Event()
+
+    def look() -> Sequence[ModelInfo]:
+        answers.wait(PATIENCE)
+        has_answered.set()
+        return [MODEL]
+
+    async def scene() -> None:
+        with pytest.raises(ModelNotAvailable):
+            await ModelLooks(look, patience=0.05).now()
+
+    asyncio.run(scene())
+    assert not has_answered.is_set()
+    answers.set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from minimon_server.engines.picture_files import encode
 from minimon_server.errors import Text
 from minimon_server.jobs.drawing import nobody_draws
 from minimon_server.jobs.input_rules import MOST_PIXELS
+from minimon_server.web import replay
 from minimon_server.web.job_faces import body_bytes
 from minimon_server.web.job_schemas import LARGEST_PICTURE, LONGEST_PROMPT
 from minimon_server.web.replay import AT_ONCE
+from tests.crayon import Crayon, drawing_with
 from tests.support import app_under_test, png_chunk
-from tests.web.drawing_scene import ENGLISH, Easel, easel
+from tests.web.drawing_scene import ENGLISH, PATIENCE, Easel, easel
 
 TOLD: dict[str, Any] = {
     "schema": 1,
@@ -98,6 +102,29 @@ def test_versions_that_are_no_longer_here_are_told(tmp_path: Path) -> None:
         assert again(at, file_of(TOLD | {"versions": odd})).json()["differences"][0]["then"] == "?"
         body = again(at, file_of(TOLD | {"versions": {"minimon": "0", "torch": "1.0"}})).json()
         assert body["differences"] == [{"what": "versions.torch", "then": "1.0", "now": None}]
+
+
+def test_a_disk_that_says_nothing_of_the_weights_holds_up_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = [], threading.Event()
+
+    def stuck(model: str) -> str:
+        asked.append(model)
+        answers.wait(PATIENCE)
+        return "f"
+
+    monkeypatch.setattr(replay, "PATIENCE_SECONDS", 0.02)
+    drawing = dataclasses.replace(drawing_with(Crayon()), fingerprint=stuck)
+    with app_under_test(tmp_path, {"MINIMON_RATE_LIMIT_PER_MIN": "0"}, drawing=drawing) as bench:
+        at = Easel(bench.client, Crayon(), tmp_path)
+        for _ in range(AT_ONCE + 2):
+            answer = again(at, file_of(TOLD | {"model_fingerprint": "f"}))
+            assert answer.status_code == 202
+            assert answer.json()["differences"] == [{"what": "model_fingerprint", "then": "f", "now": None}]
+            assert len(at.client.get(f"/image/{answer.json()['job_id']}?wait=20").content) > 100
+        assert len(asked) == AT_ONCE  # so many threads may hang, and no more
+        answers.set()
 
 
 WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
