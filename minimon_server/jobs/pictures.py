@@ -53,7 +53,7 @@ class PictureStore:
             raise StartupError([f"MINIMON_OUTPUT_DIR: {folder} cannot be used: {error.strerror}"]) from error
 
     def write(self, job: Job, pictures: Sequence[DrawnPicture]) -> tuple[PictureFile, ...]:
-        """Write all pictures of an attempt and return what the record says of them; `OSError` leaves none behind."""
+        """Write all pictures of an attempt and return what the record says of them; a failure leaves none behind."""
         asked = job.request
         names = names_of(job.id, job.attempt, len(pictures), FORMATS[asked.format].ending)
         paths = [self._folder / name for name in names]
@@ -63,7 +63,7 @@ class PictureStore:
                 for path, picture in zip(paths, pictures, strict=True)
             ]
             finish(paths)
-        except OSError:
+        except Exception:  # the disk's, or of what packs
             self.remove([name + end for name in names for end in ("", UNFINISHED)])
             raise
         return tuple(files)

@@ -100,15 +100,24 @@ class Turn:
         while True:
             await self._moved.wait()
             self._moved.clear()
-            async with self._writing:
-                try:
-                    verdict = await self._store.heartbeat(self.job.id, self.job.fence, self._phase)
-                except (Unavailable, Unknown):
-                    continue  # the lease runs on; if the store stays away it runs out, which is what it is for
-            if verdict is Verdict.REVOKED:
-                self.stop("revoked")
-            elif verdict is Verdict.FENCED:
-                self.stop("fenced")
+            await self._beat()
+
+    async def hold(self) -> None:
+        """Prolong the lease of what is drawn until it is stored: no engine reports then. Runs until cancelled."""
+        while True:
+            await self._beat()
+            await asyncio.sleep(TELL_SECONDS)
+
+    async def _beat(self) -> None:
+        async with self._writing:
+            try:
+                verdict = await self._store.heartbeat(self.job.id, self.job.fence, self._phase)
+            except (Unavailable, Unknown):
+                return  # the lease runs on; if the store stays away it runs out, which is what it is for
+        if verdict is Verdict.REVOKED:
+            self.stop("revoked")
+        elif verdict is Verdict.FENCED:
+            self.stop("fenced")
 
     async def _pause_unless_stopped(self, tries: int) -> None:
         if self._stop.is_set():

@@ -193,13 +193,25 @@ class Worker:
             self._turn = None
             self.idling.used()
         seconds = self._monotonic() - began
-        self._drawn_turn = turn if drawn else None
-        await self._all_stored()  # of the job before: never more than two jobs' pictures are in memory
         if drawn is None:
+            await self._all_stored()
             self._ending.tell(turn, ended, seconds)
-        else:
-            self._storing = turn, asyncio.create_task(self._ending.store(turn, drawn, seconds))
+            return
+        holding = asyncio.create_task(turn.hold())
+        self._drawn_turn = turn
+        try:
+            await self._all_stored()  # of the job before: never more than two jobs' pictures are in memory
+        except BaseException:
+            holding.cancel()
+            raise
+        self._storing = turn, asyncio.create_task(self._store_held(turn, drawn, seconds, holding))
         self._drawn_turn = None
+
+    async def _store_held(self, turn: Turn, drawn: Drawn, seconds: float, holding: asyncio.Task[None]) -> None:
+        try:
+            await self._ending.store(turn, drawn, seconds)
+        finally:
+            holding.cancel()
 
     async def _all_stored(self) -> None:
         """Return when the pictures of the job before the present one are stored."""

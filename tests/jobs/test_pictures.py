@@ -92,3 +92,14 @@ def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match="MINIMON_OUTPUT_DIR"):
         PictureStore(tmp_path / "file", packed).prepare()
+
+
+def test_when_one_of_several_cannot_be_packed_none_is_left(tmp_path: Path) -> None:
+    def packed_but_one(picture: DrawnPicture, kind: str, quality: int | None) -> bytes:
+        if picture.seed == 2:
+            raise ValueError("no such colour")
+        return packed(picture, kind, quality)
+
+    with pytest.raises(ValueError, match="colour"):
+        PictureStore(tmp_path, packed_but_one).write(JOB, [drawn(1), drawn(2), drawn(3)])
+    assert names(tmp_path) == []
