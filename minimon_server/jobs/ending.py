@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from minimon_server.beside import in_thread
 from minimon_server.engines.messages import Drawn, DrawnPicture
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.job import Job, PictureFile, State
@@ -100,7 +101,8 @@ class Ending:
             if tries:
                 await self._pause(tries)
             try:
-                return await asyncio.to_thread(self._pictures.write, job, pictures)
+                # What is being packed for a job that is given back must not hold up the end of the process.
+                return await in_thread(lambda: self._pictures.write(job, pictures), "pictures")
             except OSError as error:
                 self._log.error("the pictures of a job cannot be stored", job=job.id, exception=error)
         return None

@@ -63,6 +63,28 @@ def test_at_the_end_a_job_whose_pictures_cannot_be_stored_yet_is_given_back(tmp_
     asyncio.run(scene())
 
 
+def test_pictures_that_are_still_packed_for_a_job_that_was_given_back_hold_up_no_end(tmp_path: Path) -> None:
+    may_write, has_written = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> tuple[PictureFile, ...]:
+        may_write.wait(PATIENCE)
+        has_written.set()
+        return ()
+
+    async def scene() -> None:
+        async with opened(tmp_path) as at:
+            at.worker.stop_seconds = 0
+            at.pictures.write = slow  # type: ignore[method-assign, assignment]
+            await at.submit(request())
+            await until(lambda: bool(at.engine.drawn))
+            await until(lambda: not at.worker.is_drawing)
+            await at.jobs.end(0)
+
+    asyncio.run(scene())
+    assert not has_written.is_set()
+    may_write.set()
+
+
 def test_at_the_end_a_drawn_job_that_waits_for_the_storing_of_the_one_before_is_given_back(tmp_path: Path) -> None:
     async def scene() -> None:
         async with opened(tmp_path) as at:
