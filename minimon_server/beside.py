@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Found = TypeVar("Found")
 
@@ -29,3 +29,26 @@ async def in_thread(work: Callable[[], Found], name: str) -> Found:
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
+
+
+class Crew:
+    """Threads for work that may hang for ever, so many at once and no more. For the event loop."""
+
+    def __init__(self, name: str, at_once: int, patience: float) -> None:
+        """`patience` is for how many seconds whoever asks waits."""
+        self.patience = patience
+        self._name = name
+        self._free = asyncio.Semaphore(at_once)
+
+    async def do(self, work: Callable[[], Found]) -> Found:
+        """Return what the work does; raise `TimeoutError` when it, or those before it, take too long."""
+        async with asyncio.timeout(self.patience):
+            await self._free.acquire()
+            doing = asyncio.create_task(in_thread(work, self._name))
+            doing.add_done_callback(self._done)  # not before: the thread may hang on
+            return await asyncio.shield(doing)
+
+    def _done(self, doing: asyncio.Task[Any]) -> None:
+        self._free.release()
+        if not doing.cancelled():
+            doing.exception()  # of work that nobody waits for any longer there is nobody to tell

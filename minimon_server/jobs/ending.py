@@ -5,7 +5,6 @@ Draws nothing and claims nothing.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from minimon_server.beside import in_thread
@@ -93,7 +92,7 @@ class Ending:
             )
         except Fenced:
             # The pictures are of an attempt that nobody will ever name.
-            await asyncio.to_thread(self._pictures.remove, [file.name for file in files])
+            await in_thread(lambda: self._pictures.remove([file.name for file in files]), "storing")
             raise
 
     async def _stored(self, job: Job, pictures: tuple[DrawnPicture, ...]) -> tuple[PictureFile, ...] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from minimon_server.errors import MinimonError, Text
 
 
@@ -28,8 +30,14 @@ class JobsUnavailable(MinimonError):
         "The record of jobs does not answer; try again in a moment.",
     )
 
-    def __init__(self) -> None:
-        super().__init__(headers={"Retry-After": "5"})
+    def __init__(self, detail: Text | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
+PICTURES_SILENT: Final = Text(
+    "Le disque des images ne répond pas ; réessayez dans un instant.",
+    "The disk of the pictures does not answer; try again in a moment.",
+)
 
 
 class ModelNotAvailable(MinimonError):

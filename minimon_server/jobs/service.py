@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from minimon_server.beside import Crew, in_thread
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, Text
 from minimon_server.jobs import store as outcomes
-from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable
+from minimon_server.jobs.errors import PICTURES_SILENT, EngineUnavailable, JobsUnavailable
 from minimon_server.jobs.events import Event, Events
 from minimon_server.jobs.executor import Executor
 from minimon_server.jobs.inputs import Inputs
@@ -80,6 +81,7 @@ class Jobs:
         self.loss = worker.loss
         self.is_ending = False
         self._pictures = pictures
+        self._reading = Crew("pictures", at_once=8, patience=10.0)
         self._log = log
         self._close = close
         self._new_id = new_id
@@ -210,7 +212,10 @@ class Jobs:
         if job.removed:
             raise Gone(PICTURE_GONE)
         try:
-            return await asyncio.to_thread(self._pictures.read, picture)
+            return await self._reading.do(lambda: self._pictures.read(picture))
+        except TimeoutError as error:
+            self._log.error("a picture cannot be read: the disk does not answer", file=picture.name, job=job.id)
+            raise JobsUnavailable(PICTURES_SILENT) from error
         except Damaged as error:
             # It may have been swept between the record and the file; otherwise somebody meddled with the folder.
             self._log.error("a picture is missing or damaged", file=picture.name, job=job.id)
@@ -253,7 +258,7 @@ class Jobs:
             self.events.forget_progress(job.id)
             self.events.wake(job.id)
         if swept.unnamed:
-            await asyncio.to_thread(self._pictures.remove, swept.unnamed)
+            await in_thread(lambda: self._pictures.remove(swept.unnamed), "sweep")
 
     async def _sweep_for_ever(self) -> None:
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from minimon_server.beside import in_thread
+from minimon_server.beside import Crew
 from minimon_server.errors import (
     Conflict,
     FieldMistake,
@@ -23,17 +22,18 @@ from minimon_server.errors import (
 )
 from minimon_server.jobs import replay
 from minimon_server.jobs.drawing import Drawing
-from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable
+from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable, NoRoom
 from minimon_server.jobs.model_looks import PATIENCE_SECONDS
 from minimon_server.jobs.pictures import MEDIA_TYPES
 from minimon_server.web.bodies import media_type_of, read_body
 from minimon_server.web.guide import Answer, Guide
+from minimon_server.web.intake import Room
 from minimon_server.web.job_schemas import LARGEST_PICTURE, DrawBody, JobReplayed, NoQuery
 from minimon_server.web.jobs import GENERATE, JSON, JobDesk, json_answer
 from minimon_server.web.observe import note
 from minimon_server.web.validation import Examined, examine_json, read_query
 
-# Files that are read at once: so much memory, and no more, for whoever sends them.
+# Models whose weights are looked at, at once.
 AT_ONCE: Final = 8
 _WANTED: Final = Text(
     f"Le corps est un fichier d'image : {', '.join(MEDIA_TYPES)}.",
@@ -63,6 +63,7 @@ REPLAY: Final = Guide(
         InvalidRequest,
         JobsUnavailable,
         ModelNotAvailable,
+        NoRoom,
         PayloadTooLarge,
         QueueFull,
         UnsupportedMediaType,
@@ -77,15 +78,14 @@ class ReplayDesk:
     def __init__(self, desk: JobDesk, drawing: Drawing) -> None:
         self._desk = desk
         self._drawing = drawing
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self._disk = asyncio.Semaphore(AT_ONCE)
-        self.patience = PATIENCE_SECONDS
+        self._room = Room()
+        self.disk = Crew("fingerprint", AT_ONCE, PATIENCE_SECONDS)
 
     async def replay(self, request: Request) -> Response:
         """Accept the job that makes a picture again."""
         read_query(request.scope, NoQuery)
-        async with self._room:
-            data = await read_body(request.scope, request.receive, MEDIA_TYPES, _WANTED, LARGEST_PICTURE)
+        with self._room.share() as took:
+            data = await read_body(request.scope, request.receive, MEDIA_TYPES, _WANTED, LARGEST_PICTURE, took)
             told = _told_in(data, media_type_of(request.scope))
             del data
         examined = _examined(told)
@@ -100,11 +100,7 @@ class ReplayDesk:
         The job is accepted, whatever the disk does now, and whoever sent the file must hear of it.
         """
         try:
-            async with asyncio.timeout(self.patience):
-                await self._disk.acquire()
-                asked = asyncio.create_task(in_thread(lambda: self._drawing.fingerprint(model), "fingerprint"))
-                asked.add_done_callback(lambda _: self._disk.release())  # not before: the thread may hang on
-                return await asyncio.shield(asked)
+            return await self.disk.do(lambda: self._drawing.fingerprint(model))
         except TimeoutError:
             note(request.scope, fingerprint="the folder of models does not answer")
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimon_server.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, Text
-from minimon_server.jobs.errors import EngineUnavailable
+from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable
 from minimon_server.jobs.job import Job, State
 from minimon_server.jobs.pace import UNMEASURED_SECONDS, Pace
 from minimon_server.jobs.service import Wish
@@ -232,3 +233,17 @@ def test_the_pace_counts_work() -> None:
     assert pace.mean() == 4.0
     assert pace.of(replace(REQUEST, steps=6)) == 4.0
     assert (sum(pace.buckets), pace.total) == (2, 8.0)
+
+
+def test_a_disk_of_pictures_that_hangs_is_told_and_holds_up_no_job(tmp_path: Path) -> None:
+    async def scene(at: Studio) -> None:
+        job = await at.ended((await at.submit(request())).id)
+        (at.folder / "outputs" / job.pictures[0].name).unlink()
+        os.mkfifo(at.folder / "outputs" / job.pictures[0].name)  # whoever opens it waits for ever
+        at.jobs._reading.patience = 0.05
+        for _ in range(10):
+            with pytest.raises(JobsUnavailable):
+                await at.jobs.picture(job, job.pictures[0])
+        assert (await at.ended((await at.submit(request("other"))).id)).state is State.SUCCESS
+
+    play(tmp_path, scene)

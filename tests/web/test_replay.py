@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import struct
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from starlette.requests import Request
 
 from minimon_server.engines import exif, png
 from minimon_server.engines.picture_files import encode
-from minimon_server.errors import Text
+from minimon_server.errors import InvalidRequest, Text
 from minimon_server.jobs.drawing import nobody_draws
+from minimon_server.jobs.errors import NoRoom
 from minimon_server.jobs.input_rules import MOST_PIXELS
 from minimon_server.web import replay
+from minimon_server.web.input_schemas import LARGEST_TEXT
+from minimon_server.web.intake import MOST_AT_ONCE
 from minimon_server.web.job_faces import body_bytes
 from minimon_server.web.job_schemas import LARGEST_PICTURE, LONGEST_PROMPT
 from minimon_server.web.replay import AT_ONCE
@@ -203,6 +209,41 @@ def test_the_largest_file_that_can_be_asked_for_is_taken() -> None:
     files += [encode(noise, kind, 100, exif.write(told, longest * 2)) for kind in ("jpeg", "webp")]
     assert [len(file) < LARGEST_PICTURE for file in files] == [True] * 3
     assert body_bytes(b"POST", b"/replay?x=1") == LARGEST_PICTURE
+
+
+def test_those_who_send_slowly_keep_nobody_out(tmp_path: Path) -> None:
+    async def scene() -> None:
+        desk = replay.ReplayDesk(*[cast(Any, None)] * 2)
+        headers = [(b"content-type", b"image/png")]
+        scope = {"type": "http", "method": "POST", "path": "/replay", "query_string": b"", "headers": headers}
+        never = asyncio.Event()
+
+        def body(first: bytes, *, ends: bool) -> Callable[[], Awaitable[dict[str, Any]]]:
+            parts = iter([{"type": "http.request", "body": first, "more_body": not ends}])
+
+            async def receive() -> dict[str, Any]:
+                if (part := next(parts, None)) is None:
+                    await never.wait()
+                return part or {}
+
+            return receive
+
+        slow = [asyncio.create_task(desk.replay(Request(scope, body(b"x", ends=False)))) for _ in range(64)]
+        await asyncio.sleep(0)
+        with pytest.raises(InvalidRequest):  # it was read, though all the others are still sending
+            await asyncio.wait_for(desk.replay(Request(scope, body(b"no picture", ends=True))), PATIENCE)
+        # What they send counts, not that they do.
+        large = bytes(LARGEST_PICTURE)
+        full = MOST_AT_ONCE // (LARGEST_PICTURE - LARGEST_TEXT)
+        slow += [asyncio.create_task(desk.replay(Request(scope, body(large, ends=False)))) for _ in range(full)]
+        await asyncio.sleep(0)
+        with pytest.raises(NoRoom):
+            await desk.replay(Request(scope, body(large, ends=True)))
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+    asyncio.run(scene())
 
 
 def test_a_file_that_is_refused_leaves_its_room_to_others(tmp_path: Path) -> None:
