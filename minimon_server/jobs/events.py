@@ -6,7 +6,6 @@ The store says what state a job is in; this only saves asking it again and again
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +36,7 @@ class _Channel:
     progress: Progress | None = None
     steps: Progress | None = None  # the last that was of drawing
     position: int | None = None  # the last that was told
-    dropped: int = 0  # the number of the last event that is no longer here
+    dropped: int = 0  # no event up to this number is here, and there may have been some
 
 
 class Events:
@@ -48,12 +47,13 @@ class Events:
         self._waiters: dict[str, set[asyncio.Event]] = {}  # for the end
         self._followers: dict[str, set[asyncio.Event]] = {}  # for every event
         self._sources: dict[str, Callable[[], None]] = {}
-        self._numbers = itertools.count(1)
+        self._last = 0
 
     def tell(self, job_id: str, kind: Kind, data: Mapping[str, Any], preview: bytes | None = None) -> Event:
         """Add an event, and wake whoever waits for one."""
         channel = self._channel(job_id)
-        event = Event(next(self._numbers), kind, data, preview)
+        self._last += 1
+        event = Event(self._last, kind, data, preview)
         if preview is not None:
             # Only the newest preview is worth its memory.
             kept = [one for one in channel.events if one.preview is None]
@@ -145,7 +145,7 @@ class Events:
     def _channel(self, job_id: str) -> _Channel:
         channel = self._channels.get(job_id)
         if channel is None:
-            channel = self._channels[job_id] = _Channel()
+            channel = self._channels[job_id] = _Channel(dropped=self._last)
             if len(self._channels) > MOST_CHANNELS:
                 self._channels.popitem(last=False)
         self._channels.move_to_end(job_id)

@@ -70,6 +70,7 @@ class SqliteStore:
             journal.close()
             raise unusable(journal.path, error) from error
         self._leases: dict[str, float] = {}
+        self._unnamed: builtins.list[str] = []  # files that a sweep has left without a name, also one that broke off
         self._admission = Admission(self.bounds, self.known.waiting)
         self._work = asyncio.Event()
         self._commits = Commits(journal.db, log)
@@ -186,17 +187,17 @@ class SqliteStore:
                 expired.append(await self._swap(job, rules.interrupted(job, self._clock())))
             except Fenced:
                 continue  # it has moved at the last moment
-        unnamed: builtins.list[str] = []
         removed = self.known.too_many(self.bounds, self._clock())[:SWEPT_TOGETHER]
         emptied = self.known.too_large(self.bounds, len(removed))
         for job in emptied:
             await self._swap(job, replace(job, removed=True))
+            self._unnamed += [picture.name for picture in job.pictures]
         if removed:
             await self._commits.ask(
                 partial(self._journal.remove, removed, self.bounds.gone), lambda _: self.known.drop_all(removed)
             )
-        for job in (*emptied, *removed):
-            unnamed += [picture.name for picture in job.pictures if not job.removed]
+            self._unnamed += [picture.name for job in removed for picture in job.pictures if not job.removed]
+        unnamed, self._unnamed = self._unnamed, []
         return Swept(tuple(expired), tuple(unnamed), more=len(removed) == SWEPT_TOGETHER)
 
     async def wait_for_work(self, seconds: float) -> None:

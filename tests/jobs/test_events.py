@@ -29,6 +29,9 @@ def test_memory_is_bounded_and_what_was_dropped_is_known() -> None:
         events.tell(f"job {number}", "step", {})
     assert events.after("a", 0) == []
     assert len(events.after("job 5", 0)) == 1
+    again = events.tell("a", "step", {})
+    assert not events.has_all_after("a", told[-1].number)  # nobody knows what was told between
+    assert events.has_all_after("a", again.number)
 
 
 def test_only_the_newest_preview_is_kept_and_none_that_is_large() -> None:
