@@ -46,6 +46,11 @@ class Encoder:
         """How wide a token's vector is."""
         return int(self.network.config.hidden_size)
 
+    @property
+    def row_bytes(self) -> int:
+        """How many bytes the hidden states of one chunk take."""
+        return (self.room + 2) * self.width * int(self.network.dtype.itemsize)
+
     def key(self, chunk: Chunk) -> Key:
         """Return what makes this chunk one that was encoded before."""
         return self.number, tuple(chunk.ids), tuple((at, id(word)) for at, word in chunk.words)

@@ -114,6 +114,10 @@ class Ladder:
         """The same before a model is loaded: the system would kill a process that takes more than there is."""
         self._expect("loading", lambda: loading_floor(folder, self.resting))
 
+    def look_at_words(self, needed: int) -> None:
+        """The same before a prompt is encoded, whose embeddings take `needed` bytes at the least."""
+        self._expect("prompt", lambda: needed)
+
     def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
         left, tried = list(RUNGS), list[str]()
         while (short := self._short(stage, floor())) is not None:

@@ -33,6 +33,8 @@ LONGEST_REASON: Final = 200
 
 # Called while many chunks are encoded, with how many are done and how many there are; may raise to end it.
 Tell = Callable[[int, int], None]
+# Called before anything is encoded, with the bytes that it takes at the least; may raise to refuse it.
+Expect = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ def encode(
     steps: int = 1,
     trained: TrainedWords | None = None,
     tell: Tell | None = None,
+    expect: Expect | None = None,
 ) -> Spoken:
     """Return the embeddings of `prompt` over `steps` steps, and of `negative` unless it is None: then there is no
     guidance.
@@ -156,7 +159,7 @@ def encode(
         studio.ignore("negative_prompt", f"{tag.written} is words there: LoRAs stand in the prompt")
     used = [positive] if unsaid is None or zeros else [positive, unsaid]
     count = max(read.count for _, reads in used for read in reads)
-    studio.encode([read for _, reads in used for read in reads], count, tell)
+    studio.encode([read for _, reads in used for read in reads], count, tell, expect)
     course = studio.course(*positive, count)
     against = None
     if zeros and unsaid is not None:
@@ -214,13 +217,17 @@ class _Studio:
                 known[one] = _Read(tuple(cutter.cut(weighed.sections) for cutter in self._cutters))
         return course, [known[one] for _, one in course.entries]
 
-    def encode(self, reads: Sequence[_Read], count: int, tell: Tell | None) -> None:
+    def encode(self, reads: Sequence[_Read], count: int, tell: Tell | None, expect: Expect | None) -> None:
         """Run the encoders over all chunks, and over an empty one where a text is shorter than `count`."""
         wanted: dict[Key, tuple[Encoder, Chunk]] = {}
         for read in reads:
             for encoder, chunks in zip(self._encoders, read.chunks, strict=True):
                 for chunk in [*chunks, Chunk()] if len(chunks) < count else chunks:
                     wanted[encoder.key(chunk)] = encoder, chunk
+        if expect is not None:
+            texts = len({id(read) for read in reads})
+            whole = texts * count * sum(encoder.row_bytes for encoder in self._encoders)
+            expect(whole + sum(encoder.row_bytes for encoder, _ in wanted.values()))
         for done, (key, (encoder, chunk)) in enumerate(wanted.items()):
             if tell is not None and done and done % TELL_EVERY == 0:
                 tell(done, len(wanted))
