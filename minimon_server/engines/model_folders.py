@@ -175,14 +175,15 @@ def read_model(path: Path) -> ModelFolder:
 
 
 def fingerprint_of(path: Path) -> str:
-    """Return a SHA-256 over the weights of the folder at `path`: names, sizes, beginnings and evenly spread samples.
+    """Return a SHA-256 over what draws in the folder at `path`: weights, settings and vocabularies, each by its name,
+    its size, its beginning and evenly spread samples.
 
-    Whole files would take seconds; another training of the same network differs in every sample. Raise `BrokenModel`
-    when the weights cannot be read.
+    Whole weights would take seconds; another training of the same network differs in every sample. Settings are small
+    and so read whole: another `prediction_type` is another picture. Raise `BrokenModel` when they cannot be read.
     """
     digest = sha256()
     try:
-        for file in sorted(file for part in NETWORKS for file in (path / part).glob("*.safetensors")):
+        for file in _drawing(path):
             size = file.stat().st_size
             digest.update(f"{file.relative_to(path)} {size}\n".encode())
             with file.open("rb", buffering=0) as opened:
@@ -192,6 +193,13 @@ def fingerprint_of(path: Path) -> str:
     except OSError as error:
         raise BrokenModel(f"its weights cannot be read ({(error.strerror or 'error').lower()})") from None
     return digest.hexdigest()
+
+
+def _drawing(path: Path) -> list[Path]:
+    """Return the files of a folder that decide what is drawn."""
+    found = {file for part in NETWORKS for file in (path / part).glob("*.safetensors")}
+    words = {file for part in TOKENIZERS for file in (path / part).glob("*")}
+    return sorted(found | {file for file in words.union(_watched(path)) if file.is_file()})
 
 
 def _layers(path: Path, part: str) -> int:

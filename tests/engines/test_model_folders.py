@@ -164,15 +164,27 @@ def test_no_folder_is_no_models_and_no_name_is_a_path(models: Path, tmp_path: Pa
             ModelFolders(models, log).find(name)
 
 
-def test_a_fingerprint_is_of_the_weights_and_of_nothing_else(own: Path, models: Path, log: Logger) -> None:
+def test_a_fingerprint_is_of_all_that_draws_and_of_nothing_else(own: Path, models: Path, log: Logger) -> None:
     folders = ModelFolders(own, log)
     before = folders.fingerprint("small")
     assert before is not None
     assert before == ModelFolders(models, log).fingerprint("small")
     assert before != ModelFolders(models, log).fingerprint("other")
     assert folders.fingerprint("never") is None
-    change(own / "small" / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
+    (own / "small" / "README.md").write_text("A red cat draws best.\n")
     assert folders.fingerprint("small") == before
+    for name in (
+        "scheduler/scheduler_config.json",
+        "vae/config.json",
+        "tokenizer_2/tokenizer.json",
+        "model_index.json",
+    ):
+        settings = own / "small" / name
+        said = settings.read_bytes()
+        settings.write_bytes(said + b"\n")
+        assert folders.fingerprint("small") != before
+        settings.write_bytes(said)
+        assert folders.fingerprint("small") == before
     file = own / "small" / "unet" / "diffusion_pytorch_model.safetensors"
     whole = file.read_bytes()
     half = len(whole) // 2 // SAMPLES * SAMPLES
