@@ -25,6 +25,7 @@ from bench import (
     memory,
     pictures,
     profiling,
+    prompts,
     report,
     startup,
 )
@@ -42,6 +43,7 @@ PARTS: dict[str, Callable[[Stage], Part]] = {
     "memory": memory.measure,
     "jobs": jobs.measure,
     "pictures": pictures.measure,
+    "prompts": prompts.measure,
 }
 PROFILED = {"generate": generate.SHAPE, "certify": certify.MANY}
 COLUMNS = (contenders.OURS, contenders.PLAIN, contenders.NGINX, contenders.NGINX_ONE, contenders.BARE)

@@ -29,6 +29,7 @@ class Plan:
     memory_jobs: int
     health_seconds: int
     picture_rounds: int
+    prompt_rounds: int
 
 
 FULL = Plan(
@@ -47,6 +48,7 @@ FULL = Plan(
     memory_jobs=100_000,
     health_seconds=10,
     picture_rounds=15,
+    prompt_rounds=101,
 )
 QUICK = Plan(
     rounds=2,
@@ -64,6 +66,7 @@ QUICK = Plan(
     memory_jobs=5_000,
     health_seconds=3,
     picture_rounds=3,
+    prompt_rounds=11,
 )
 
 
