@@ -188,7 +188,7 @@ def mistakes_in(
     if not {"format", "quality"} & set(wrong) and asked.quality is not None and FORMATS[asked.format].quality is None:
         mistakes.append(FieldMistake("quality", _LOSSLESS))
     width, height, steps = _extent(asked, model)
-    if not {"width", "height"} & set(wrong) and width * height > MOST_PIXELS:
+    if not {"width", "height", "init_image"} & set(wrong) and width * height > MOST_PIXELS:
         mistakes.append(FieldMistake("width", _TOO_LARGE))
     hires = hires_after(asked.hires, width, height, steps) if asked.hires else None
     mistakes += [one for one in input_mistakes(asked, steps, hires) if not _tells(one.field, wrong)]

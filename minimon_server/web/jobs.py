@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from minimon_server.errors import (
 from minimon_server.jobs.drawing import Asked, Drawing, LoraInfo, ModelInfo, mistakes_in, request_for, weight_of
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable, NoRoom
 from minimon_server.jobs.input_rules import AskedHires
+from minimon_server.jobs.inputs import InputFile
 from minimon_server.jobs.job import Job, Priority, State
 from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.jobs.service import NO_SUCH_JOB, Jobs, Wish
@@ -149,7 +151,10 @@ class JobDesk:
         """Accept a job."""
         read_query(request.scope, NoQuery)
         async with self._intake.body(request.scope, request.receive) as sent:
-            files = await self._intake.unpacked(sent)
+            try:
+                files = await self._intake.unpacked(sent)
+            except InvalidRequest as error:
+                raise await self._with_all(sent.examined, error) from error
             return json_answer(*await self.accept(request, sent.examined, files))
 
     async def accept(
@@ -167,18 +172,28 @@ class JobDesk:
         client, asked = client_of(request), words_of(body, await self._intake.digests(files))
         job = await self._jobs.find(client, key, asked) if key else None
         if job is None:
-            job = await self._accepted(body, files, client, asked, key, exact=exact)
+            try:
+                pictures = await self._intake.pictures(files) if not self._drawing.unavailable else {}
+            except InvalidRequest as error:
+                raise await self._with_all(examined, error) from error
+            job = await self._accepted(body, pictures, client, asked, key, exact=exact)
         note(request.scope, job=job.id)
         headers = {"Location": f"/status/{job.id}"}
         return job_answers.accepted(job, self._jobs.standing(job)), 202, headers
 
     async def _accepted(
-        self, body: DrawBody, files: Mapping[str, bytes], client: str, asked: bytes, key: str | None, *, exact: bool
+        self,
+        body: DrawBody,
+        pictures: Mapping[str, InputFile],
+        client: str,
+        asked: bytes,
+        key: str | None,
+        *,
+        exact: bool,
     ) -> Job:
-        """Read the pictures, fill in what was left out, and submit the job with its pictures on the disk."""
+        """Fill in what was left out, and submit the job with its pictures on the disk."""
         if self._drawing.unavailable:
             raise EngineUnavailable(self._drawing.unavailable)
-        pictures = await self._intake.pictures(files)
         said = body.model_dump(exclude={*PICTURES, "hires"})
         models, known = await self._looks.now(), await self._loras.now()
         weights = ((lora.name, weight_of(known.get(lora.name), lora.weight)) for lora in body.loras)
@@ -193,6 +208,11 @@ class JobDesk:
         priority: Priority = "player" if body.count == 1 else "batch"
         async with self._jobs.inputs.held(list(pictures.values())):
             return await self._jobs.submit(Wish(drawn, client, priority, asked, key))
+
+    async def _with_all(self, examined: Examined[DrawBody], error: InvalidRequest) -> InvalidRequest:
+        """Return what is wrong with the pictures of a body with all that is wrong beside them."""
+        found = replace(examined, mistakes=(*examined.mistakes, *error.fields))
+        return invalid([*found.mistakes, *await self._more_mistakes(found)])
 
     async def _more_mistakes(self, examined: Examined[DrawBody]) -> Sequence[FieldMistake]:
         """Return what a body with mistakes names that there is none of here: who mends them all need not come twice."""

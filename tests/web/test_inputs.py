@@ -89,6 +89,15 @@ def test_what_is_no_base64_is_said(tmp_path: Path, text: str) -> None:
         assert mistakes(at, {"init_image": text}) == {"init_image": "is not base64 (RFC 4648, section 4)"}
 
 
+@pytest.mark.parametrize("picture", ["not base64!", encoded(b"no picture")])
+def test_what_is_wrong_beside_a_picture_is_told_in_the_same_answer(tmp_path: Path, picture: str) -> None:
+    with easel(tmp_path) as at:
+        told = mistakes(at, {"init_image": picture, "scheduler": "none", "width": 2048, "prompt": "<lora:x:1>"})
+        assert sorted(told) == ["init_image", "prompt", "scheduler"]
+        assert sorted(mistakes(at, {"init_image": picture, "model": "none"})) == ["init_image", "model"]
+        assert sorted(mistakes(at, {"init_image": picture})) == ["init_image"]
+
+
 def test_every_hostile_picture_is_refused_by_its_field_and_reason(tmp_path: Path) -> None:
     with easel(tmp_path) as at:
         for name, (data, reason) in hostile().items():
