@@ -48,7 +48,7 @@ FULL = Plan(
     memory_jobs=100_000,
     health_seconds=10,
     picture_rounds=15,
-    prompt_rounds=101,
+    prompt_rounds=31,
 )
 QUICK = Plan(
     rounds=2,
@@ -66,7 +66,7 @@ QUICK = Plan(
     memory_jobs=5_000,
     health_seconds=3,
     picture_rounds=3,
-    prompt_rounds=11,
+    prompt_rounds=3,
 )
 
 
