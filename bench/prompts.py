@@ -71,7 +71,7 @@ def measure(stage: Stage) -> Part:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rows = _rows(pipeline(stage.folder), stage.plan.prompt_rounds)
+        rows = tuple(_rows(pipeline(stage.folder), stage.plan.prompt_rounds))
     finally:
         torch.set_num_threads(threads)
     notes = [
@@ -84,7 +84,7 @@ def measure(stage: Stage) -> Part:
     ]
     if not find_spec("compel"):
         notes.append("compel is not installed here, and no part of this server: its column is empty.")
-    return Part(tuple(rows), tuple(notes), contenders=(OURS, LIBRARY, COMPEL))
+    return Part(rows, tuple(notes), contenders=(OURS, LIBRARY, COMPEL))
 
 
 def pipeline(folder: Path) -> Any:
