@@ -219,6 +219,7 @@ class Drawing:
             "model_fingerprint": self._fingerprint,
             "scheduler_class": type(self._own_scheduler).__name__,
             **spoken.amounts,
+            "trained_words": dict(sorted(spoken.trained.items())),
             "ignored": list(spoken.ignored),
             "device": self._place.name,
             "dtype": str(self._drawn_in[seed]).removeprefix("torch."),

@@ -8,8 +8,8 @@ padding among them, times the token's weight; then all of the chunk by what rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -61,11 +61,15 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A prompt and its negative, None without guidance; `ignored` says what of them has no effect, and why."""
+    """A prompt and its negative, None without guidance; `ignored` says what of them has no effect, and why.
+
+    `trained` are the trained words that were used, each with the SHA-256 of its file.
+    """
 
     asked: Course
     avoided: Course | None
     ignored: tuple[str, ...]
+    trained: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def prompt(self) -> torch.Tensor:
@@ -168,7 +172,7 @@ def encode(
         against = Course(unsaid[0], (nothing,), 0, 1)
     elif unsaid is not None:
         against = studio.course(*unsaid, count)
-    return Spoken(course, against, tuple(studio.reasons))
+    return Spoken(course, against, tuple(studio.reasons), studio.trained)
 
 
 class _Studio:
@@ -179,6 +183,7 @@ class _Studio:
         self._layer = layer
         self._rows: dict[Key, Row] = {}
         self.reasons: list[str] = []
+        self.trained: dict[str, str] = {}
         self._cutters = [
             Cutter(encoder.tokenizer, encoder.room, find)
             for encoder, find in zip(encoders, self._finders(trained), strict=True)
@@ -224,6 +229,7 @@ class _Studio:
             for encoder, chunks in zip(self._encoders, read.chunks, strict=True):
                 for chunk in [*chunks, Chunk()] if len(chunks) < count else chunks:
                     wanted[encoder.key(chunk)] = encoder, chunk
+                    self.trained.update((word.name, word.digest) for _, word in chunk.words)
         if expect is not None:
             texts = len({id(read) for read in reads})
             whole = texts * count * sum(encoder.row_bytes for encoder in self._encoders)

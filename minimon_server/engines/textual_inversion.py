@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 import torch
 from safetensors import SafetensorError, safe_open
 
+from minimon_server.engines.trained_files import LARGEST_FILE, digest_of
 from minimon_server.logs import Logger
 
-LARGEST_FILE: Final = 16 * 1024 * 1024
 MOST_FILES: Final = 10_000
 PICKLES: Final = ("pt", "bin", "ckpt", "pth")
 # The names of the two tensors: A1111's and most trainers', and those of diffusers' pivotal tuning.
@@ -31,10 +31,11 @@ Ignore = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """One trained word: for each text encoder `count` vectors, float32, of that encoder's width."""
+    """One trained word: for each text encoder `count` vectors, float32, of that encoder's width; its file's SHA-256."""
 
     name: str
     vectors: tuple[torch.Tensor, torch.Tensor]
+    digest: str
 
     @property
     def count(self) -> int:
@@ -166,7 +167,7 @@ def read_embedding(name: str, path: Path, widths: tuple[int, int], room: int) ->
     vectors = [tensor.float().reshape(-1, tensor.shape[-1]) for tensor in tensors]
     if len(vectors) == 1:
         vectors = [part.contiguous() for part in vectors[0].split(list(widths), dim=1)]
-    return Embedding(name, (vectors[0], vectors[1]))
+    return Embedding(name, (vectors[0], vectors[1]), digest_of(path))
 
 
 def _keys(shapes: Mapping[str, tuple[int, ...]], widths: tuple[int, int], room: int) -> list[str]:

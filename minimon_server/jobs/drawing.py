@@ -49,6 +49,7 @@ class Drawing:
     unavailable: Text | None = None
     versions: Callable[[], Mapping[str, str]] = dict
     fingerprint: Callable[[str], str | None] = lambda _model: None
+    trained: Callable[[Sequence[str], Collection[str]], Mapping[str, str]] = lambda _texts, _names: {}
     memory: MemoryTally = field(default_factory=MemoryTally)
     loras: Callable[[], Sequence[LoraInfo]] = tuple
     facts: Callable[[], Mapping[str, object]] = field(default=dict)

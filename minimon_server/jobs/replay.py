@@ -7,6 +7,7 @@ and nothing there that we would pass over.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from minimon_server.engines.picture_reading import NotReadable, kind_of, told_in
@@ -58,6 +59,7 @@ MADE_BY: Final = frozenset(
         "decoded",
         "decoded_in",
         "rungs",
+        "trained_words",
         "versions",
         "engine",
         "model_fingerprint",
@@ -65,6 +67,7 @@ MADE_BY: Final = frozenset(
 )
 WEIGHT_DIGITS: Final = 9  # what a sum of weights is wrong by, as the numbers of a computer are, is less
 MOST_NAMED: Final = 20
+NONE_TRAINED: Final[Mapping[str, str]] = MappingProxyType({})
 LONGEST_NAME: Final = 64
 
 _MISSING: Final = Text("manque dans ce fichier", "is missing in this file")
@@ -109,11 +112,12 @@ def _beside_tags(prompt: object, adapters: object) -> object:
 
 
 def differences(
-    told: Mapping[str, Any], here: Mapping[str, str], fingerprint: str | None
+    told: Mapping[str, Any], here: Mapping[str, str], fingerprint: str | None, trained: Mapping[str, str] = NONE_TRAINED
 ) -> list[dict[str, str | None]]:
     """Return what decided the picture and is not the same here, by name: `then`, and `now`; None where it is not.
 
-    `here` are the versions, and `fingerprint` is the model's; files of earlier versions told none.
+    `here` are the versions, `fingerprint` is the model's, and `trained` are the words that the prompts may hold, with
+    their files' digests; files of earlier versions told none.
     """
     versions = told.get("versions")
     then = versions if isinstance(versions, dict) else {}
@@ -122,11 +126,24 @@ def differences(
     changed = [{"what": "model_fingerprint", "then": _shown(was), "now": fingerprint}] if was != fingerprint else []
     if told.get("decoded") == "tiled":  # for want of memory: its seams show where the tiles were
         changed.append({"what": "decoded", "then": "tiled", "now": "whole"})
+    words = trained_words(told)
+    changed += [
+        {"what": f"trained_words.{name}"[:LONGEST_NAME], "then": words.get(name), "now": trained.get(name)}
+        for name in sorted(words.keys() | trained.keys())[:MOST_NAMED]
+        if words.get(name) != trained.get(name)
+    ]
     return changed + [
         {"what": f"versions.{name}"[:LONGEST_NAME], "then": _shown(then.get(name)), "now": here.get(name)}
         for name in names
         if then.get(name) != here.get(name)
     ]
+
+
+def trained_words(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return the trained words that a file names, each with the digest of what stood for it."""
+    found = told.get("trained_words")
+    pairs = list(found.items())[:MOST_NAMED] if isinstance(found, dict) else []
+    return {name: digest[:LONGEST_NAME] for name, digest in pairs if isinstance(digest, str)}
 
 
 def _shown(value: object) -> str | None:

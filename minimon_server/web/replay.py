@@ -90,20 +90,26 @@ class ReplayDesk:
             del data
         examined = _examined(told)
         accepted, status, headers = await self._desk.accept(request, examined, exact=True)
-        fingerprint = await self._fingerprint(request, str(told["model"]))
-        accepted["differences"] = replay.differences(told, self._drawing.versions(), fingerprint)
+        fingerprint, trained = await self._here(request, told)
+        accepted["differences"] = replay.differences(told, self._drawing.versions(), fingerprint, trained)
         return json_answer(accepted, status, headers)
 
-    async def _fingerprint(self, request: Request, model: str) -> str | None:
-        """Return what tells a model's weights from others; None also when the disk does not say so in time.
+    async def _here(self, request: Request, told: Mapping[str, Any]) -> tuple[str | None, Mapping[str, str]]:
+        """Return what tells a model's weights, and trained words, from others; nothing when the disk is silent.
 
         The job is accepted, whatever the disk does now, and whoever sent the file must hear of it.
         """
+        texts = [str(told["prompt"]), str(told["negative_prompt"])]
+        names = replay.trained_words(told)
+
+        def look() -> tuple[str | None, Mapping[str, str]]:
+            return self._drawing.fingerprint(str(told["model"])), self._drawing.trained(texts, names)
+
         try:
-            return await self.disk.do(lambda: self._drawing.fingerprint(model))
+            return await self.disk.do(look)
         except TimeoutError:
             note(request.scope, fingerprint="the folder of models does not answer")
-            return None
+            return None, {}
 
 
 def _told_in(data: bytes, media_type: str) -> Mapping[str, Any]:

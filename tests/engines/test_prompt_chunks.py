@@ -78,7 +78,7 @@ def test_no_token_is_lost(words: Any, text: str) -> None:
 
 def trained(words: Any, name: str, count: int) -> Find:
     (ids,) = words([name], add_special_tokens=False)["input_ids"]
-    word = Embedding(name, (torch.ones(count, 2), torch.ones(count, 2)))
+    word = Embedding(name, (torch.ones(count, 2), torch.ones(count, 2)), "d")
     return lambda tokens, at: (word, len(ids)) if tokens[at : at + len(ids)] == ids else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_prompts import Spoken, encode
 from minimon_server.engines.textual_inversion import TrainedWords
+from minimon_server.engines.trained_files import digests_here
 from minimon_server.logs import Logger
 from tests.small_pipeline import WIDTHS, plainly_loaded
 
@@ -210,3 +212,12 @@ def test_an_embedding_of_the_models_folder_is_drawn_with(
         "embedding sd15: made for another model: emb_params is [2, 768], this model's width is 64"
     ]
     assert [info.id for info in folders.infos()] == ["small"]
+    # What stood for a word is told, and found again, or not, by whoever makes the picture again.
+    file = tmp_path / "embeddings" / "qstar.safetensors"
+    digest = sha256(file.read_bytes()).hexdigest()
+    assert drawn.metadata["trained_words"] == {"qstar": digest}
+    texts, told = ["a QSTAR", ""], drawn.metadata["trained_words"]
+    assert digests_here(tmp_path / "embeddings", texts, ()) == told == digests_here(tmp_path / "embeddings", [], told)
+    assert digests_here(tmp_path / "embeddings", ["a star"], ()) == {}
+    assert digests_here(tmp_path / "nowhere", texts, told) == {}
+    assert plain.metadata["trained_words"] == {}

@@ -139,6 +139,17 @@ def test_versions_that_changed_are_told() -> None:
     assert replay.differences(words | {"versions": here}, here, None) == []
 
 
+def test_another_file_of_a_trained_word_is_told() -> None:
+    words = told(REQUEST) | {"versions": {}, "trained_words": {"gone": "1", "same": "2", "other": "3", "odd": ["4"]}}
+    now = {"same": "2", "other": "5", "new": "6"}
+    assert replay.differences(words, {}, None, now) == [
+        {"what": "trained_words.gone", "then": "1", "now": None},
+        {"what": "trained_words.new", "then": None, "now": "6"},
+        {"what": "trained_words.other", "then": "3", "now": "5"},
+    ]
+    assert replay.differences(told(REQUEST) | {"versions": {}}, {}, None) == []
+
+
 def test_a_picture_that_was_decoded_in_tiles_for_want_of_memory_is_told() -> None:
     words = told(REQUEST) | {"versions": {}}
     assert replay.differences(words | {"decoded": "whole"}, {}, None) == []
