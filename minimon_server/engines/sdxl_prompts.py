@@ -244,22 +244,26 @@ class _Studio:
 
         A1111 encodes the texts of one schedule as one batch, and the mean that it restores is the whole batch's.
         """
-        parts: list[list[torch.Tensor]] = []  # of each encoder, of each different text
         different = list({id(read): read for read in reads}.values())
         often = [sum(one is read for one in reads) for read in different]
+        second = self._encoders[-1]
+        # Every number is written once, into its place: chunks lie end to end, the encoders side by side.
+        tokens, width = second.room + 2, sum(encoder.width for encoder in self._encoders)
+        like = {"dtype": second.network.dtype, "device": second.network.device}
+        whole = [torch.empty((1, count * tokens, width), **like) for _ in different]
+        left = 0
         for number, encoder in enumerate(self._encoders):
-            columns = []
             for at in range(count):
                 chunks = [_at(read.chunks[number], at) for read in different]
                 rows = [self._rows[encoder.key(chunk)].hidden for chunk in chunks]
-                columns.append(self._emphasized(rows, [encoder.weights(chunk) for chunk in chunks], often))
-            parts.append([torch.cat(column, dim=1) for column in zip(*columns, strict=True)])
-        second = self._encoders[-1]
-        dtype = second.network.dtype
+                found = self._emphasized(rows, [encoder.weights(chunk) for chunk in chunks], often)
+                for words, row in zip(whole, found, strict=True):
+                    words[:, at * tokens : (at + 1) * tokens, left : left + encoder.width] = row
+            left += encoder.width
         said = {
             # The pooled embedding is the second encoder's, as in SDXL's training.
-            id(read): Said(torch.cat(both, dim=-1).to(dtype=dtype), self._rows[second.key(read.chunks[-1][0])].pooled)
-            for read, *both in zip(different, *parts, strict=True)
+            id(read): Said(words, self._rows[second.key(read.chunks[-1][0])].pooled)
+            for read, words in zip(different, whole, strict=True)
         }
         return Course(
             course,
