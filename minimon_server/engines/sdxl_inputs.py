@@ -7,6 +7,7 @@ cast. What the picture is on the way in is decided here; `sdxl_drawing` calls th
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -123,17 +124,14 @@ def shared(kind: Any, pipeline: Any) -> Any:
 def encode(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return the latents of pixels (1 x 3 x height x width, -1 to 1), a sample that `generator` decides.
 
-    In 32-bit floats where the autoencoder's settings ask for it, as in the library.
+    In 32-bit floats where the autoencoder's settings ask for it, as in the library, and where 16 bits do not hold.
     """
-    own: torch.dtype = vae.dtype
-    upcast = bool(vae.config.force_upcast) and own != torch.float32
-    if upcast:
-        vae.to(dtype=torch.float32)
-    try:
-        found = vae.encode(pixels.to(vae.device, vae.dtype))
-    finally:
-        if upcast:
-            vae.to(dtype=own)  # exact: every value came from there
+    upcast = bool(vae.config.force_upcast) and vae.dtype != torch.float32
+    found = _distribution(vae, pixels, upcast=upcast)
+    # Looked at before a sample is taken: the generator gives the same noise either way.
+    if not upcast and vae.dtype != torch.float32 and not bool(torch.isfinite(found.latent_dist.parameters).all()):
+        logging.getLogger(__name__).warning("a picture was encoded again in float32: %s does not hold", vae.dtype)
+        found = _distribution(vae, pixels, upcast=True)
     latents: torch.Tensor = library_img2img.retrieve_latents(found, generator=generator)
     if not bool(torch.isfinite(latents).all()):
         raise EngineFault("The model cannot encode this picture: what it computed is not a number.")
@@ -141,6 +139,17 @@ def encode(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.
     if mean is not None and deviation is not None:
         latents = (latents - _row(mean, latents)) / _row(deviation, latents)
     return latents * float(vae.config.scaling_factor)
+
+
+def _distribution(vae: Any, pixels: torch.Tensor, *, upcast: bool) -> Any:
+    own: torch.dtype = vae.dtype
+    if upcast:
+        vae.to(dtype=torch.float32)
+    try:
+        return vae.encode(pixels.to(vae.device, vae.dtype))
+    finally:
+        if upcast:
+            vae.to(dtype=own)  # exact: every value came from there
 
 
 def _row(values: Any, like: torch.Tensor) -> torch.Tensor:

@@ -115,3 +115,21 @@ def test_what_the_engine_tells_of_a_picture_is_known_to_whoever_makes_it_again(
     assert (
         replay.differences(picture.metadata, picture.metadata["versions"], picture.metadata["model_fingerprint"]) == []
     )
+
+
+def test_a_picture_that_16_bits_cannot_encode_is_encoded_in_32(engine: SdxlEngine, request_for: Asking) -> None:
+    vae = pipeline(engine).vae
+    vae.to(torch.bfloat16)
+    vae.register_to_config(force_upcast=False)
+    right = drawn(engine, request_for(**KINDS["from a picture"]))
+
+    def overflow(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor | None:
+        return output * float("inf") if output.dtype == torch.bfloat16 else None
+
+    handle = vae.encoder.register_forward_hook(overflow)
+    try:
+        found = drawn(engine, request_for(**KINDS["from a picture"]))
+    finally:
+        handle.remove()
+    assert vae.dtype == torch.bfloat16
+    assert np.corrcoef(found.ravel(), right.ravel())[0, 1] > 0.9
