@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run run-light test lint types unit torture bench pictures clean help
+.PHONY: run run-light test lint types unit torture bench pictures model clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ bench: $(VENV)/.bench ## measure against nginx and the plain way; needs Debian's
 pictures: $(VENV)/.dev ## draw the shipped pictures and the contact sheet anew
 	$(VENV)/bin/python -m tools.artist six -o minimon
 	$(VENV)/bin/python -m tools.artist sheet -o docs/creatures.png
+
+model: $(VENV)/.dev ## train the embedded model anew, from drawing to evaluation: hours on a CPU; goes on where it stopped
+	nice -n 19 $(VENV)/bin/python -m tools.tiny all $(TINY)
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

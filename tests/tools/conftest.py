@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+NEED_SKIA = ["test_artist.py", "test_tiny_pictures.py", "test_tiny_training.py", "test_tiny_workshop.py"]
+
 collect_ignore: list[str] = []
 _reason = ""
 
@@ -12,8 +14,8 @@ try:
 except ImportError as error:
     if os.environ.get("CI") == "true":
         raise
-    collect_ignore.append("test_artist.py")
-    _reason = f"the artist's tests are SKIPPED: {error} (on Debian: apt install libgl1 libegl1)"
+    collect_ignore += NEED_SKIA
+    _reason = f"the tests of what draws are SKIPPED: {error} (on Debian: apt install libgl1 libegl1)"
 
 
 def pytest_report_header() -> str | None:

@@ -1,0 +1,142 @@
+"""The whole workshop from nothing to a picture, by a recipe that takes seconds; then the server's own engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from minimon_server.engines.messages import DrawRequest
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.sdxl import SdxlEngine
+from minimon_server.logs import Lines, LogSink
+from tests.tools.small_recipe import SMALL
+from tools.tiny import stages
+from tools.tiny.assemble import build
+from tools.tiny.captions import Caption
+from tools.tiny.card import card
+from tools.tiny.evaluate import Settings, evaluate, shares_shown, unseen_captions
+from tools.tiny.finishing import NotYet, finished_autoencoder
+from tools.tiny.painter import FOLDER
+from tools.tiny.sheets import prompt_sheet, tile
+from tools.tiny.training import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stages.Shop]:
+    """Return a shop in which everything up to the assembled model is done."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("models")
+    shop = stages.Shop(SMALL, folder / "work", folder / "models" / "minimon-tiny", "cpu", 1)
+    for name in ("draw", "autoencoder", "encode", "train", "classifier", "assemble"):
+        assert stages.RUN[name](shop), name
+    yield shop
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def engine(shop: stages.Shop) -> Iterator[SdxlEngine]:
+    """Return the server's own engine over the folder that was written."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    sink = LogSink(descriptor)
+    log = Lines(sink, level="INFO", as_json=True, secrets=()).logger()
+    engine = SdxlEngine(ModelFolders(shop.output.parent, log), "cpu", log)
+    yield engine
+    engine.close()
+    sink.close()
+    os.close(descriptor)
+
+
+def ask(prompt: str, seed: int = 3) -> DrawRequest:
+    return DrawRequest("minimon-tiny", prompt, "", (seed,), SMALL.side, SMALL.side, 2, 3.0)
+
+
+@pytest.mark.parametrize("prompt", ["a red fire minimon with horns", "", "🐉🔥 喵", "zzz " * 2000])
+def test_the_servers_engine_draws_any_prompt(engine: SdxlEngine, prompt: str) -> None:
+    first, again = (engine.draw(ask(prompt), lambda _: True).pictures[0] for _ in range(2))
+    assert first.png == again.png
+    with Image.open(io.BytesIO(first.png)) as picture:
+        assert picture.size == (SMALL.side, SMALL.side)
+
+
+def test_the_folder_holds_halves_and_nothing_unknown(shop: stages.Shop) -> None:
+    files = {str(file.relative_to(shop.output)) for file in shop.output.rglob("*") if file.is_file()}
+    weights = {name for name in files if name.endswith(".safetensors")}
+    assert weights == {
+        "text_encoder/model.safetensors",
+        "text_encoder_2/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".ckpt", ".py"))]
+    index = json.loads((shop.output / "model_index.json").read_text())
+    assert index["_class_name"] == "StableDiffusionXLPipeline"
+
+
+def test_evaluation_card_and_sheets(shop: stages.Shop) -> None:
+    pipeline = build(SMALL, shop.work)
+    figures = evaluate(pipeline, SMALL, shop.work, Settings(prompts=3, steps=1, test_pictures=2))
+    figures |= {"training": {"step": 4, "samples": 16}, "autoencoder dB": 20.0}
+    text = card(figures)
+    assert "| measured colour | 3 |" in text
+    assert "MIT" in text
+    assert json.dumps(figures)
+    sheet = prompt_sheet(pipeline, ("a red one", "a blue one"), (0, 1))
+    assert sheet.shape == (SMALL.side, 4 * SMALL.side, 3)
+    assert np.array_equal(sheet, prompt_sheet(pipeline, ("a red one", "a blue one"), (0, 1)))
+
+
+def test_every_stage_finds_what_is_done(shop: stages.Shop) -> None:
+    before = load_checkpoint(shop.work / FOLDER)
+    assert before is not None
+    for name in ("draw", "autoencoder", "encode", "train"):
+        assert stages.RUN[name](shop), name
+    after = load_checkpoint(shop.work / FOLDER)
+    assert after is not None
+    assert after["step"] == before["step"] == SMALL.painter.steps
+
+
+def test_a_stage_without_the_one_before_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NotYet, match="train it first"):
+        finished_autoencoder(SMALL, tmp_path)
+    with pytest.raises(NotYet, match="train it first"):
+        build(SMALL, tmp_path)
+    command = [sys.executable, "-m", "tools.tiny", "assemble", "--work", str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "train it first" in ran.stderr
+
+
+def test_prompts_of_the_evaluation_were_never_seen() -> None:
+    captions = unseen_captions(40)
+    assert captions == unseen_captions(40)
+    assert all({"element", "body", "colour"} <= set(one.named) for one in captions)
+
+
+def test_shares_count_what_is_named_alone() -> None:
+    captions = [
+        Caption("", {"wings": frozenset({"bat", "feathered", "butterfly"})}),
+        Caption("", {"wings": frozenset({"bat"}), "tail": frozenset({"none"})}),
+    ]
+    found = {"wings": ["feathered", "none"], "tail": ["curly", "none"]}
+    assert shares_shown(captions, found) == {
+        "wings": {"named": 2, "shown": 0.5},
+        "tail": {"named": 1, "shown": 1.0},
+    }
+
+
+def test_tiles_lie_in_rows() -> None:
+    pictures = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1).repeat(3, 3)
+    assert tile(pictures, 2)[..., 0].tolist() == [[0, 1], [2, 3]]

@@ -1,0 +1,1 @@
+"""The embedded model's workshop: draws, captions, trains and measures it; the server never imports it."""

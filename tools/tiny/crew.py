@@ -1,0 +1,122 @@
+"""Gradients by several processes at once, on a CPU: each takes its share of a batch on one thread, and they meet once a
+step. Decides nothing about the step.
+
+Where other programs use the same cores, threads that meet in every operation wait for each other all the time; these
+do not. The weights lie in shared memory; the sum is taken in a fixed order, so that the same step is the same numbers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import torch
+
+Figures = Mapping[str, float]
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    net: torch.nn.Module
+
+    def loss(self, step: int, share: int, shares: int) -> tuple[torch.Tensor, Figures]:
+        """Return what is to be lowered on one share of this step's batch, and figures for the log."""
+
+
+class Crew:
+    """Whoever computes the gradients of a task: this process alone, or together with others."""
+
+    def __init__(self, make: Callable[[], Task], workers: int) -> None:
+        """Make the task here, and again in each further process: `make` and what it holds travel there."""
+        self.task = make()
+        self._parameters = list(self.task.net.parameters())
+        self._pipes: list[Connection] = []
+        self._gradients: list[torch.Tensor] = []
+        self._shares = max(1, workers)
+        if self._shares == 1:
+            return
+        torch.set_num_threads(1)
+        self.task.net.share_memory()
+        weights = [value.detach() for value in self._parameters]
+        context = torch.multiprocessing.get_context("spawn")
+        for share in range(1, self._shares):
+            ours, theirs = context.Pipe()
+            gradient = torch.zeros(sum(weight.numel() for weight in weights))
+            gradient.share_memory_()  # type: ignore[no-untyped-call]
+            arguments = (make, weights, gradient, theirs, share, self._shares)
+            context.Process(target=_work, args=arguments, daemon=True).start()
+            self._pipes.append(ours)
+            self._gradients.append(gradient)
+
+    def gradients(self, step: int) -> Figures:
+        """Leave the mean gradient of the step's batch in the parameters, and return the mean figures."""
+        for pipe in self._pipes:
+            pipe.send(step)
+        told = [_one_share(self.task, step, 0, self._shares)]
+        for pipe, gradient in zip(self._pipes, self._gradients, strict=True):
+            told.append(pipe.recv())
+            for own, theirs in zip(self._parameters, _views(gradient, self._parameters), strict=True):
+                if own.grad is not None:
+                    own.grad += theirs
+        if self._shares > 1:
+            for own in self._parameters:
+                if own.grad is not None:
+                    own.grad /= self._shares
+        return {name: sum(one[name] for one in told) / self._shares for name in told[0]}
+
+    def close(self) -> None:
+        """Let the others go."""
+        for pipe in self._pipes:
+            pipe.send(None)
+            pipe.close()
+        self._pipes = []
+
+
+def _one_share(task: Task, step: int, share: int, shares: int) -> Figures:
+    task.net.train()
+    loss, figures = task.loss(step, share, shares)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return {"loss": loss.item(), **figures}
+
+
+def _views(flat: torch.Tensor, parameters: list[torch.nn.Parameter]) -> list[torch.Tensor]:
+    parts = torch.split(flat, [value.numel() for value in parameters])
+    return [part.view_as(value) for part, value in zip(parts, parameters, strict=True)]
+
+
+def _work(make: Callable[[], Task], weights: list[torch.Tensor], gradient: torch.Tensor, pipe: Any, share: int,
+          shares: int) -> None:  # fmt: skip
+    """Compute one share of every step, until there is none: the main process alone listens to signals."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    task = make()
+    parameters = list(task.net.parameters())
+    for own, shared in zip(parameters, weights, strict=True):
+        own.data = shared
+    views = _views(gradient, parameters)
+    while True:
+        try:
+            step = pipe.recv()
+        except EOFError:  # the main process is gone
+            return
+        if step is None:
+            return
+        figures = _one_share(task, step, share, shares)
+        for own, view in zip(parameters, views, strict=True):
+            if own.grad is None:
+                view.zero_()
+            else:
+                view.copy_(own.grad)
+                own.grad = None
+        pipe.send(figures)
+
+
+def cores() -> int:
+    """Return how many workers suit this machine."""
+    return max(1, min(4, multiprocessing.cpu_count()))

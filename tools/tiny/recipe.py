@@ -1,0 +1,83 @@
+"""The sizes of everything that is trained: pictures, networks, plans. Plain numbers; computes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast a training goes. The rate climbs, stays, and falls over the last `cooldown` steps."""
+
+    steps: int
+    batch: int
+    rate: float
+    warmup: int = 100
+    cooldown: int = 0
+    average: float = 0.999
+    seed: int = 1
+    muon: bool = True
+    log_every: int = 50
+    save_seconds: float = 240.0
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step; raising `steps` later brings a fallen rate back up."""
+        rising = min(1.0, (step + 1) / max(self.warmup, 1))
+        left = (self.steps - step) / max(self.cooldown, 1)
+        return self.rate * rising * max(0.01, min(1.0, left))
+
+
+@dataclass(frozen=True, slots=True)
+class AutoencoderShape:
+    """Widths from the finest level to the coarsest; each level but the last halves the side."""
+
+    widths: tuple[int, ...] = (24, 48, 96, 160)
+    latent_channels: int = 16
+    groups: int = 8
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side to one latent."""
+        return 1 << (len(self.widths) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PainterShape:
+    """Widths of the UNet from fine to coarse, and of the text encoders."""
+
+    widths: tuple[int, ...] = (112, 144)
+    transformers: int = 1
+    first_words: int = 64
+    second_words: int = 128
+    pooled: int = 128
+    latent_channels: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what comes out."""
+
+    # Pictures are drawn at `drawn` pixels a side; the latents are made of them at half of that.
+    drawn: int = 256
+    pictures: int = 30_000
+    per_file: int = 500
+    autoencoder_shape: AutoencoderShape = field(default_factory=AutoencoderShape)
+    # On squares of half a picture's side first, on whole pictures from `whole_from` on.
+    autoencoder: Plan = field(default_factory=lambda: Plan(steps=2_000, batch=12, rate=3e-3, cooldown=600))
+    whole_from: int = 1_400
+    painter_shape: PainterShape = field(default_factory=PainterShape)
+    painter: Plan = field(
+        default_factory=lambda: Plan(steps=60_000, batch=32, rate=1e-3, warmup=200, cooldown=12_000, average=0.9995)
+    )
+    classifier: Plan = field(default_factory=lambda: Plan(steps=1_500, batch=32, rate=2e-3, cooldown=1_000))
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of the pictures that latents are made of."""
+        return self.drawn // 2
+
+    def with_painter(self, steps: int | None, cooldown: int | None) -> Recipe:
+        """Return the same recipe with another length of the UNet's training."""
+        plan = self.painter
+        changed = replace(plan, steps=steps or plan.steps, cooldown=plan.cooldown if cooldown is None else cooldown)
+        return replace(self, painter=changed)
