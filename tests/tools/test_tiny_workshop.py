@@ -24,6 +24,7 @@ from tools.tiny import stages
 from tools.tiny.assemble import build
 from tools.tiny.captions import Caption
 from tools.tiny.card import card
+from tools.tiny.enlarging import enlarged
 from tools.tiny.evaluate import Settings, evaluate, shares_shown, unseen_captions
 from tools.tiny.finishing import NotYet, finished_autoencoder
 from tools.tiny.painter import FOLDER
@@ -40,7 +41,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stages.Shop]:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
     shop = stages.Shop(SMALL, folder / "work", folder / "models" / "minimon-tiny", "cpu", 1)
-    for name in ("draw", "autoencoder", "encode", "train", "classifier", "assemble"):
+    for name in ("draw", "autoencoder", "encode", "train", "classifier", "enlarge", "assemble"):
         assert stages.RUN[name](shop), name
     yield shop
     torch.set_num_threads(threads)
@@ -60,7 +61,7 @@ def engine(shop: stages.Shop) -> Iterator[SdxlEngine]:
 
 
 def ask(prompt: str, seed: int = 3) -> DrawRequest:
-    return DrawRequest("minimon-tiny", prompt, "", (seed,), SMALL.side, SMALL.side, 2, 3.0)
+    return DrawRequest("minimon-tiny", prompt, "", (seed,), SMALL.drawn, SMALL.drawn, 2, 3.0)
 
 
 @pytest.mark.parametrize("prompt", ["a red fire minimon with horns", "", "🐉🔥 喵", "zzz " * 2000])
@@ -68,7 +69,7 @@ def test_the_servers_engine_draws_any_prompt(engine: SdxlEngine, prompt: str) ->
     first, again = (engine.draw(ask(prompt), lambda _: True).pictures[0] for _ in range(2))
     assert first.png == again.png
     with Image.open(io.BytesIO(first.png)) as picture:
-        assert picture.size == (SMALL.side, SMALL.side)
+        assert picture.size == (SMALL.drawn, SMALL.drawn)
 
 
 def test_the_folder_holds_halves_and_nothing_unknown(shop: stages.Shop) -> None:
@@ -85,6 +86,20 @@ def test_the_folder_holds_halves_and_nothing_unknown(shop: stages.Shop) -> None:
     assert index["_class_name"] == "StableDiffusionXLPipeline"
 
 
+def test_the_larger_autoencoder_starts_as_the_finished_one(shop: stages.Shop) -> None:
+    finished = finished_autoencoder(SMALL, shop.work)
+    larger = enlarged(SMALL, finished)
+    known, own = finished.state_dict(), larger.state_dict()
+    pairs = {
+        "decoder.up_blocks.1.resnets.0.conv1.weight": "decoder.up_blocks.1.resnets.0.conv1.weight",
+        "encoder.down_blocks.2.resnets.0.conv1.weight": "encoder.down_blocks.1.resnets.0.conv1.weight",
+        "quant_conv.weight": "quant_conv.weight",
+    }
+    for name, inner in pairs.items():
+        assert torch.equal(own[name], known[inner]), name
+    assert larger.decode(torch.zeros(1, 4, 16, 16)).sample.shape == (1, 3, SMALL.drawn, SMALL.drawn)
+
+
 def test_evaluation_card_and_sheets(shop: stages.Shop) -> None:
     pipeline = build(SMALL, shop.work)
     figures = evaluate(pipeline, SMALL, shop.work, Settings(prompts=3, steps=1, test_pictures=2))
@@ -94,7 +109,7 @@ def test_evaluation_card_and_sheets(shop: stages.Shop) -> None:
     assert "MIT" in text
     assert json.dumps(figures)
     sheet = prompt_sheet(pipeline, ("a red one", "a blue one"), (0, 1))
-    assert sheet.shape == (SMALL.side, 4 * SMALL.side, 3)
+    assert sheet.shape == (SMALL.drawn, 4 * SMALL.drawn, 3)
     assert np.array_equal(sheet, prompt_sheet(pipeline, ("a red one", "a blue one"), (0, 1)))
 
 

@@ -16,6 +16,7 @@ STAGES: Final = {
     "autoencoder": "train the autoencoder and finish it",
     "encode": "turn the pictures into latents, and learn the tokenizer",
     "train": "train text encoders and UNet",
+    "enlarge": "train the autoencoder for pictures of full side",
     "classifier": "train the judge of the evaluation",
     "assemble": "write the model's folder",
     "evaluate": "measure the model and write its card",

@@ -10,7 +10,8 @@ from typing import Any, Final
 import torch
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 
-from tools.tiny.finishing import NotYet, finished_autoencoder
+from tools.tiny.enlarging import best_autoencoder
+from tools.tiny.finishing import NotYet
 from tools.tiny.painter import FOLDER, TOKENIZER
 from tools.tiny.painter_net import Painter, make_scheduler
 from tools.tiny.recipe import Recipe
@@ -41,7 +42,7 @@ def build(recipe: Recipe, work: Path, weights: str = "averaged") -> Any:
     if state is None:
         raise NotYet("There is no UNet yet: train it first.")
     tokenizer = load_tokenizer(work / TOKENIZER)
-    autoencoder = finished_autoencoder(recipe, work)
+    autoencoder = best_autoencoder(recipe, work)
     painter = Painter(len(tokenizer), recipe.painter_shape, recipe.side // recipe.autoencoder_shape.factor)
     painter.load_state_dict(state[weights])
     painter.eval().requires_grad_(False)

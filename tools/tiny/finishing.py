@@ -24,10 +24,11 @@ class NotYet(Exception):
     """A stage needs what an earlier one makes."""
 
 
-def unseen_signal(count: int, side: int) -> torch.Tensor:
-    """Return drawn pictures that no stage is trained on, at half the side they are drawn at."""
+def unseen_signal(count: int, side: int, half: bool = True) -> torch.Tensor:
+    """Return drawn pictures that no stage is trained on, at half the side they are drawn at or at all of it."""
     pixels = [draw_creature(unseen_traits(index), FIRST_TEST_INDEX + index, side) for index in range(count)]
-    return halved(to_signal(torch.from_numpy(np.stack(pixels))))
+    signal = to_signal(torch.from_numpy(np.stack(pixels)))
+    return halved(signal) if half else signal
 
 
 def finish_autoencoder(recipe: Recipe, work: Path, sample: torch.Tensor) -> float:

@@ -17,6 +17,7 @@ from tools.tiny.assemble import LARGEST, assemble, build, trained, write_card
 from tools.tiny.autoencoder import FOLDER, PICTURES, train_autoencoder
 from tools.tiny.card import card
 from tools.tiny.classifier import train_judge
+from tools.tiny.enlarging import best_autoencoder, train_enlarger
 from tools.tiny.evaluate import Settings, evaluate
 from tools.tiny.finishing import (
     FINISHED,
@@ -94,6 +95,11 @@ def train(shop: Shop) -> bool:
     return train_painter(shop.recipe, shop.work, shop.device, shop.workers)
 
 
+def enlarge(shop: Shop) -> bool:
+    """Train the autoencoder at full side, for latents as they are."""
+    return train_enlarger(shop.recipe, shop.work, shop.device, shop.workers)
+
+
 def classifier(shop: Shop) -> bool:
     """Train the judge."""
     return train_judge(shop.recipe, shop.work, shop.device, shop.workers)
@@ -113,8 +119,9 @@ def evaluate_model(shop: Shop) -> bool:
     with _many_threads(shop.workers):
         figures = evaluate(build(shop.recipe, shop.work), shop.recipe, shop.work, Settings())
         figures["training"] = trained(shop.work)
-        sample = unseen_signal(TEST_PICTURES, shop.recipe.drawn)
-        figures["autoencoder dB"] = round(measure(finished_autoencoder(shop.recipe, shop.work), sample), 2)
+        net = best_autoencoder(shop.recipe, shop.work)
+        sample = unseen_signal(TEST_PICTURES, shop.recipe.drawn, half=net.config.sample_size < shop.recipe.drawn)
+        figures["autoencoder dB"] = round(measure(net, sample), 2)
     write_card(shop.output, card(figures), figures)
     return True
 
@@ -131,6 +138,7 @@ RUN: Final[Mapping[str, Callable[[Shop], bool]]] = MappingProxyType(
         "autoencoder": autoencoder,
         "encode": encode,
         "train": train,
+        "enlarge": enlarge,
         "classifier": classifier,
         "assemble": assemble_model,
         "evaluate": evaluate_model,
