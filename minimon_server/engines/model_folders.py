@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.model_notes import FILE, ModelNotes, read_notes
 from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, offered
 from minimon_server.logs import Logger
 
@@ -36,7 +37,8 @@ SAMPLES: Final = 64  # of each file, the first at its beginning
 SAMPLE_BYTES: Final = 16 * 1024
 LARGEST_JSON: Final = 16 * 1024 * 1024
 
-# Steps and guidance where a request says nothing. A distilled model shows itself by the scheduler it comes with.
+# Steps and guidance where neither a request nor the folder's minimon.json says any. A distilled model shows itself by
+# the scheduler it comes with.
 USUAL: Final = (30, 5.0)
 LCM: Final = (4, 1.0)
 TURBO: Final = (1, 0.0)
@@ -155,13 +157,14 @@ def read_model(path: Path) -> ModelFolder:
     if not isinstance(blocks, list) or not blocks or not isinstance(side, int):
         raise BrokenModel("its sizes cannot be read from unet/config.json and vae/config.json")
     pixels = side * 2 ** (len(blocks) - 1)
-    steps, guidance = _pace(scheduler)
+    notes = _notes(path)
+    steps, guidance = notes.pace(*_pace(scheduler))
     # The width of both text encoders' embeddings side by side: SDXL's own, and that of its LoRAs.
     base = "sdxl" if unet.get("cross_attention_dim") == 2048 else "unknown"
     names = tuple(offered(scheduler))
     info = ModelInfo(
         path.name,
-        path.name,
+        notes.name or path.name,
         width=pixels,
         height=pixels,
         steps=steps,
@@ -208,6 +211,15 @@ def _layers(path: Path, part: str) -> int:
     if not isinstance(layers, int) or layers < 1:
         raise BrokenModel(f"the layers of its {part} cannot be read from {part}/config.json")
     return layers
+
+
+def _notes(path: Path) -> ModelNotes:
+    if not os.path.lexists(path / FILE):
+        return ModelNotes()
+    try:
+        return read_notes(_json(path, FILE))
+    except ValueError as error:
+        raise BrokenModel(str(error)) from None
 
 
 def _pace(scheduler: Mapping[str, Any]) -> tuple[int, float]:
@@ -261,7 +273,7 @@ def _signature(path: Path) -> Signature:
 
 @lru_cache(maxsize=256)
 def _watched(path: Path) -> tuple[Path, ...]:
-    names = ["model_index.json", "scheduler", "scheduler/scheduler_config.json", *TOKENIZERS]
+    names = ["model_index.json", FILE, "scheduler", "scheduler/scheduler_config.json", *TOKENIZERS]
     names += [name for part in NETWORKS for name in (part, f"{part}/config.json")]
     return (path, *(path / name for name in names))
 

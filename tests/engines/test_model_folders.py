@@ -42,6 +42,33 @@ def test_sdxl_base_is_30_steps_at_1024(own: Path, log: Logger) -> None:
     assert (info.width, info.height, info.steps) == (1024, 1024, 30)
 
 
+def test_a_folder_may_say_its_own_defaults(own: Path, log: Logger) -> None:
+    folders = ModelFolders(own, log)
+    assert folders.infos()[0].steps == 30
+    said = {"name": "Small one", "steps": 8, "guidance_scale": 3}
+    (own / "small" / "minimon.json").write_text(json.dumps(said))
+    (info,) = folders.infos()
+    assert info == ModelInfo("small", "Small one", width=64, height=64, steps=8, guidance_scale=3.0, clip_layers=2)
+    (own / "small" / "minimon.json").write_text('{"steps": 4}')
+    (info,) = ModelFolders(own, log).infos()
+    assert (info.name, info.steps, info.guidance_scale) == ("small", 4, 5.0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"steps": 0}', '{"steps": 151}', '{"steps": true}', '{"steps": 2.5}', '{"guidance_scale": -1}',
+        '{"guidance_scale": "3"}', '{"guidance_scale": NaN}', '{"name": ""}', '{"name": "a\\nb"}', '{"name": 7}',
+        '{"speed": 3}', "[]", "{", json.dumps({"name": "x" * 81}),
+    ],
+)  # fmt: skip
+def test_wrong_notes_are_told_and_the_model_is_not_used(own: Path, log: Logger, said: str) -> None:
+    (own / "small" / "minimon.json").write_text(said)
+    folders = ModelFolders(own, log)
+    assert folders.infos() == []
+    assert "minimon.json" in folders.broken()["small"]
+
+
 @pytest.mark.parametrize(
     ("scheduler", "pace"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -13,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from minimon_server.engines.messages import DrawRequest
-from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.model_folders import ModelFolders, read_model
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Lines, LogSink
 from tests.tools.small_recipe import SMALL
 from tools.tiny import stages
-from tools.tiny.assemble import build
+from tools.tiny.assemble import GUIDANCE, STEPS, build
 from tools.tiny.captions import Caption
 from tools.tiny.card import card
 from tools.tiny.enlarging import enlarged
@@ -67,9 +65,8 @@ def ask(prompt: str, seed: int = 3) -> DrawRequest:
 @pytest.mark.parametrize("prompt", ["a red fire minimon with horns", "", "🐉🔥 喵", "zzz " * 2000])
 def test_the_servers_engine_draws_any_prompt(engine: SdxlEngine, prompt: str) -> None:
     first, again = (engine.draw(ask(prompt), lambda _: True).pictures[0] for _ in range(2))
-    assert first.png == again.png
-    with Image.open(io.BytesIO(first.png)) as picture:
-        assert picture.size == (SMALL.drawn, SMALL.drawn)
+    assert first.pixels == again.pixels
+    assert (first.width, first.height) == (SMALL.drawn, SMALL.drawn)
 
 
 def test_the_folder_holds_halves_and_nothing_unknown(shop: stages.Shop) -> None:
@@ -82,6 +79,8 @@ def test_the_folder_holds_halves_and_nothing_unknown(shop: stages.Shop) -> None:
         "vae/diffusion_pytorch_model.safetensors",
     }
     assert not [name for name in files if name.endswith((".bin", ".pt", ".ckpt", ".py"))]
+    info = read_model(shop.output).info
+    assert (info.width, info.height, info.steps, info.guidance_scale) == (SMALL.drawn, SMALL.drawn, STEPS, GUIDANCE)
     index = json.loads((shop.output / "model_index.json").read_text())
     assert index["_class_name"] == "StableDiffusionXLPipeline"
 
