@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.artist.traits import TRAIT_KINDS, TRAIT_NAMES, Traits, with_traits
-from tools.tiny.captions import caption
+from tools.tiny.captions import caption, typed
 from tools.tiny.creatures import FIRST_TEST_INDEX, any_traits, is_kept_out, training_traits, unseen_traits
 from tools.tiny.mots import FRENCH, FRENCH_COMPOSITES
 from tools.tiny.tokenizer import LENGTH, learn_tokenizer, load_tokenizer
@@ -103,6 +103,12 @@ def test_every_value_comes_up_in_training_and_a_small_share_is_kept_out() -> Non
 def test_the_tokenizer_takes_any_text(words: Path, text: str) -> None:
     rows = load_tokenizer(words)(text, padding="max_length", truncation=True, max_length=LENGTH)["input_ids"]
     assert len(rows) == LENGTH
+
+
+def test_a_few_texts_say_nothing_and_all_are_the_same_again() -> None:
+    said = [typed(Traits(), random.Random(index)) for index in range(2000)]
+    assert said == [typed(Traits(), random.Random(index)) for index in range(2000)]
+    assert 5 < said.count("") + sum("🐉" in text for text in said) < 100
 
 
 def test_learning_the_tokenizer_twice_gives_the_same_files(words: Path, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ FRENCH_SHARE: Final = 0.2
 USUAL: Final = 0.45  # the first phrase of a value, before all others
 COMPOSITE: Final = 0.5
 MOST_WORDS: Final = 46
+STRAY: Final = 0.02  # of what is typed names nothing at all
+STRANGE: Final = "你好世界猫火水こんにちはприветمرحبا🐉🔥⚡👑😀?!*#&"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,19 @@ def caption(traits: Traits, rng: random.Random, always: Collection[str] = ()) ->
     style = rng.random()
     text = _tags(parts, french, rng) if style < 0.5 else _sentence(parts, french, rng)
     return Caption(_spell(_shorten(text), rng), named)
+
+
+def typed(traits: Traits, rng: random.Random) -> str:
+    """Return a caption, or now and then a text that says nothing: any prompt is to give some creature."""
+    if rng.random() >= STRAY:
+        return caption(traits, rng).text
+    count = rng.choice((0, 1, 2, 4, 12, 30))
+    words = [_junk(rng) if rng.random() < 0.5 else _strange(rng) for _ in range(count)]
+    return " ".join(words)
+
+
+def _strange(rng: random.Random) -> str:
+    return "".join(rng.choice(STRANGE) for _ in range(rng.randint(1, 6)))
 
 
 def _name(name: str, value: str, french: bool, parts: _Parts, named: dict[str, frozenset[str]],

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from tools.tiny.autoencoder import PICTURES
-from tools.tiny.captions import caption
+from tools.tiny.captions import typed
 from tools.tiny.creatures import training_traits
 from tools.tiny.latents import Latents
 from tools.tiny.painter_net import TIMES, Painter, make_scheduler, painter_loss
@@ -50,7 +50,7 @@ class PainterTask:
         times = (spread * TIMES).long().clamp(0, TIMES - 1)[mine]
         spoken = (torch.rand(count, generator=chance) >= UNSPOKEN).float()[mine]
         texts = [
-            caption(training_traits(index), random.Random(f"caption/{plan.seed}/{step}/{index}")).text
+            typed(training_traits(index), random.Random(f"caption/{plan.seed}/{step}/{index}"))
             for index in indices.tolist()
         ]
         batch = {

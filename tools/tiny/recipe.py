@@ -63,15 +63,13 @@ class Recipe:
     per_file: int = 500
     autoencoder_shape: AutoencoderShape = field(default_factory=AutoencoderShape)
     # On squares of half a picture's side first, on whole pictures from `whole_from` on.
-    autoencoder: Plan = field(default_factory=lambda: Plan(steps=1_500, batch=12, rate=3e-3, cooldown=750))
-    whole_from: int = 1_100
+    autoencoder: Plan = field(default_factory=lambda: Plan(steps=1_300, batch=12, rate=3e-3, cooldown=450))
+    whole_from: int = 1_000
     # Once the latents are known: a finer level around the autoencoder, for pictures at the side they are drawn at.
     finest: int = 16
     enlarger: Plan = field(default_factory=lambda: Plan(steps=2_400, batch=8, rate=2e-3, cooldown=1_000))
     painter_shape: PainterShape = field(default_factory=PainterShape)
-    painter: Plan = field(
-        default_factory=lambda: Plan(steps=60_000, batch=32, rate=1e-3, warmup=200, cooldown=12_000, average=0.9995)
-    )
+    painter: Plan = field(default_factory=lambda: Plan(steps=40_000, batch=48, rate=2e-3, cooldown=8_000))
     classifier: Plan = field(default_factory=lambda: Plan(steps=1_500, batch=32, rate=2e-3, cooldown=1_000))
 
     @property
