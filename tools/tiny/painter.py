@@ -24,6 +24,7 @@ FOLDER: Final = "painter"
 LATENTS: Final = "latents"
 TOKENIZER: Final = "tokenizer"
 UNSPOKEN: Final = 0.1
+SIDES: Final = (64, 1024)
 
 
 class PainterTask:
@@ -53,15 +54,18 @@ class PainterTask:
             typed(training_traits(index), random.Random(f"caption/{plan.seed}/{step}/{index}"))
             for index in indices.tolist()
         ]
+        # It draws at one size, whatever size it is told of: so any is told.
+        sides = torch.randint(SIDES[0], SIDES[1] + 1, (count,), generator=chance)[mine].float()
         batch = {
             "latents": self._latents[indices].float(),
             "noise": noise,
             "times": times,
             "rows": torch.tensor(token_rows(self._tokenizer, texts)),
             "spoken": spoken,
+            "sides": sides,
         }
         batch = {name: value.to(self._device) for name, value in batch.items()}
-        return painter_loss(self.net, batch, self._signal_shares, self._recipe.drawn), {}
+        return painter_loss(self.net, batch, self._signal_shares), {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,15 +95,17 @@ def make_scheduler() -> Any:
     )
 
 
-def time_ids(count: int, pixels: int) -> torch.Tensor:
+def time_ids(sides: torch.Tensor) -> torch.Tensor:
     """Return what SDXL is told of a picture's size: asked for, cut at nothing, wanted, all the same."""
-    return torch.tensor([[pixels, pixels, 0, 0, pixels, pixels]], dtype=torch.float32).repeat(count, 1)
+    nothing = torch.zeros_like(sides)
+    return torch.stack([sides, sides, nothing, nothing, sides, sides], 1)
 
 
-def painter_loss(net: Any, batch: dict[str, torch.Tensor], signal_shares: torch.Tensor, pixels: int) -> torch.Tensor:
+def painter_loss(net: Any, batch: dict[str, torch.Tensor], signal_shares: torch.Tensor) -> torch.Tensor:
     """Return the squared error of the predicted velocity.
 
-    `batch` holds latents, noise, times, token rows and `spoken`, 0 where the words are left out.
+    `batch` holds latents, noise, times, token rows, the sides that SDXL wants told, and `spoken`, 0 where the words
+    are left out.
     """
     latents, noise, times = batch["latents"], batch["noise"], batch["times"]
     share = signal_shares[times].view(-1, 1, 1, 1)
@@ -112,7 +114,7 @@ def painter_loss(net: Any, batch: dict[str, torch.Tensor], signal_shares: torch.
     with torch.autocast(latents.device.type, torch.bfloat16):
         said, pooled = net.words(batch["rows"])
         spoken = batch["spoken"].view(-1, 1)
-        told = {"text_embeds": pooled * spoken, "time_ids": time_ids(len(latents), pixels).to(latents.device)}
+        told = {"text_embeds": pooled * spoken, "time_ids": time_ids(batch["sides"])}
         found = net.unet(
             noisy.contiguous(memory_format=torch.channels_last),
             times,
