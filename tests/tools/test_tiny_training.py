@@ -95,6 +95,30 @@ def test_two_processes_find_the_gradients_of_one(tmp_path: Path) -> None:
     torch.set_num_threads(threads)
 
 
+@dataclass(frozen=True, slots=True)
+class MakeFragile:
+    """Makes a task whose second share fails."""
+
+    def __call__(self) -> Fragile:
+        return Fragile()
+
+
+class Fragile(Line):
+    """A line that breaks in another process."""
+
+    def loss(self, step: int, share: int, shares: int) -> tuple[torch.Tensor, dict[str, float]]:
+        if share:
+            raise ValueError("broken")
+        return super().loss(step, share, shares)
+
+
+def test_a_process_that_ends_ends_the_training(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="A process of the training ended"):
+        Trainer(MakeFragile(), plan(5), tmp_path, "line", workers=2).run()
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(tmp_path: Path, number: int) -> None:
     def at_three(step: int) -> None:

@@ -28,6 +28,7 @@ from tools.tiny.finishing import NotYet, finished_autoencoder
 from tools.tiny.painter import FOLDER
 from tools.tiny.sheets import prompt_sheet, tile
 from tools.tiny.training import load_checkpoint
+from tools.tiny.unseen import unseen_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,6 +111,12 @@ def test_evaluation_card_and_sheets(shop: stages.Shop) -> None:
     sheet = prompt_sheet(pipeline, ("a red one", "a blue one"), (0, 1))
     assert sheet.shape == (SMALL.drawn, 4 * SMALL.drawn, 3)
     assert np.array_equal(sheet, prompt_sheet(pipeline, ("a red one", "a blue one"), (0, 1)))
+
+
+def test_the_loss_on_unseen_creatures_is_the_same_again(shop: stages.Shop) -> None:
+    first = unseen_loss(SMALL, shop.work, count=6)
+    assert 0 < first < 10
+    assert unseen_loss(SMALL, shop.work, count=6) == first
 
 
 def test_every_stage_finds_what_is_done(shop: stages.Shop) -> None:

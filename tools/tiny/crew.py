@@ -48,6 +48,7 @@ class Crew:
             gradient.share_memory_()  # type: ignore[no-untyped-call]
             arguments = (make, weights, gradient, theirs, share, self._shares)
             context.Process(target=_work, args=arguments, daemon=True).start()
+            theirs.close()  # or the end of that process would never be heard of
             self._pipes.append(ours)
             self._gradients.append(gradient)
 
@@ -57,7 +58,7 @@ class Crew:
             pipe.send(step)
         told = [_one_share(self.task, step, 0, self._shares)]
         for pipe, gradient in zip(self._pipes, self._gradients, strict=True):
-            told.append(pipe.recv())
+            told.append(_heard(pipe))
             for own, theirs in zip(self._parameters, _views(gradient, self._parameters), strict=True):
                 if own.grad is not None:
                     own.grad += theirs
@@ -73,6 +74,14 @@ class Crew:
             pipe.send(None)
             pipe.close()
         self._pipes = []
+
+
+def _heard(pipe: Connection) -> Figures:
+    try:
+        figures: Figures = pipe.recv()
+    except EOFError:
+        raise RuntimeError("A process of the training ended; its last words stand above.") from None
+    return figures
 
 
 def _one_share(task: Task, step: int, share: int, shares: int) -> Figures:

@@ -34,6 +34,7 @@ from tools.tiny.pictures import Pictures
 from tools.tiny.recipe import Recipe
 from tools.tiny.sheets import Pixels, pairs_sheet, prompt_sheet
 from tools.tiny.tokenizer import learn_tokenizer
+from tools.tiny.unseen import unseen_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ def evaluate_model(shop: Shop) -> bool:
     with _many_threads(shop.workers):
         figures = evaluate(build(shop.recipe, shop.work), shop.recipe, shop.work, Settings())
         figures["training"] = trained(shop.work)
+        figures["unseen loss"] = round(unseen_loss(shop.recipe, shop.work), 4)
         net = best_autoencoder(shop.recipe, shop.work)
         sample = unseen_signal(TEST_PICTURES, shop.recipe.drawn, half=net.config.sample_size < shop.recipe.drawn)
         figures["autoencoder dB"] = round(measure(net, sample), 2)
