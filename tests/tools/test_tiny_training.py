@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from tests.tools.small_recipe import SMALL, of_length, plan
+from tools.tiny.ahead import Ahead, Here
 from tools.tiny.autoencoder import FOLDER, MakeAutoencoderTask, train_autoencoder
 from tools.tiny.autoencoder_net import make_autoencoder
 from tools.tiny.finishing import level_latents, reconstruct, unseen_signal
 from tools.tiny.optimizer import orthogonal
 from tools.tiny.pictures import Pictures
 from tools.tiny.recipe import Plan
+from tools.tiny.tokenizer import learn_tokenizer
 from tools.tiny.training import Trainer, chance_of, load_checkpoint
 
 
@@ -175,6 +177,14 @@ def test_levelled_latents_are_level_and_the_pictures_stay(work: Path) -> None:
     assert torch.allclose(latents.mean.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
     whole = latents.mean.var((0, 2, 3)) + latents.var.mean((0, 2, 3))
     assert torch.allclose(whole, torch.ones(4), atol=1e-3)
+
+
+def test_rows_written_ahead_are_those_of_the_step(tmp_path: Path) -> None:
+    learn_tokenizer(tmp_path, 100)
+    ahead = Ahead(tmp_path, 7, lambda step: [step, 5])
+    here = Here(tmp_path, 7)
+    for step in (3, 4, 9):
+        assert torch.equal(ahead.rows(step, [step, 5]), here.rows(step, [step, 5]))
 
 
 def test_a_task_made_twice_is_the_same(work: Path) -> None:

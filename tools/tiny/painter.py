@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any, Final
 
 import torch
 
+from tools.tiny.ahead import Ahead, Here
 from tools.tiny.autoencoder import PICTURES
-from tools.tiny.captions import typed
-from tools.tiny.creatures import training_traits
 from tools.tiny.latents import Latents
 from tools.tiny.painter_net import TIMES, Painter, make_scheduler, painter_loss
 from tools.tiny.pictures import Pictures
 from tools.tiny.recipe import Recipe
-from tools.tiny.tokenizer import load_tokenizer, token_rows
+from tools.tiny.tokenizer import load_tokenizer
 from tools.tiny.training import Trainer, chance_of
 
 FOLDER: Final = "painter"
@@ -33,39 +31,40 @@ class PainterTask:
     def __init__(self, recipe: Recipe, latents: Latents, tokenizer: Path, device: torch.device) -> None:
         torch.manual_seed(recipe.painter.seed)
         self._recipe, self._device = recipe, device
-        self._latents = latents.all()
-        self._tokenizer = load_tokenizer(tokenizer)
+        self._latents = latents.all().to(device)
         self._signal_shares = make_scheduler().alphas_cumprod.float().to(device)
-        net: Any = Painter(len(self._tokenizer), recipe.painter_shape, self._latents.shape[-1])
+        seed = recipe.painter.seed
+        self._writer: Here | Ahead = Here(tokenizer, seed)
+        if device.type != "cpu":
+            self._writer = Ahead(tokenizer, seed, lambda step: self._indices(chance_of(step, seed)).tolist())
+        net: Any = Painter(len(load_tokenizer(tokenizer)), recipe.painter_shape, self._latents.shape[-1])
         self.net: torch.nn.Module = net.to(device=device, memory_format=torch.channels_last)
 
     def loss(self, step: int, share: int, shares: int) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return the loss on one share of a fresh batch."""
-        plan = self._recipe.painter
+        plan, device = self._recipe.painter, self._device
         chance = chance_of(step, plan.seed)
-        count = plan.batch
-        mine = slice(share, None, shares)
-        indices = torch.randint(0, len(self._latents), (count,), generator=chance)[mine]
-        noise = torch.randn((count, *self._latents.shape[1:]), generator=chance)[mine]
+        count, mine = plan.batch, slice(share, None, shares)
+        indices = self._indices(chance)[mine]
         spread = (torch.rand(count, generator=chance) + torch.arange(count)) / count
-        times = (spread * TIMES).long().clamp(0, TIMES - 1)[mine]
-        spoken = (torch.rand(count, generator=chance) >= UNSPOKEN).float()[mine]
-        texts = [
-            typed(training_traits(index), random.Random(f"caption/{plan.seed}/{step}/{index}"))
-            for index in indices.tolist()
-        ]
+        spoken = (torch.rand(count, generator=chance) >= UNSPOKEN).float()
         # It draws at one size, whatever size it is told of: so any is told.
-        sides = torch.randint(SIDES[0], SIDES[1] + 1, (count,), generator=chance)[mine].float()
+        sides = torch.randint(SIDES[0], SIDES[1] + 1, (count,), generator=chance).float()
+        there = torch.Generator(device).manual_seed(plan.seed * 1_000_000_007 + step)
+        noise = torch.randn((count, *self._latents.shape[1:]), generator=there, device=device)
         batch = {
-            "latents": self._latents[indices].float(),
-            "noise": noise,
-            "times": times,
-            "rows": torch.tensor(token_rows(self._tokenizer, texts)),
-            "spoken": spoken,
-            "sides": sides,
+            "latents": self._latents[indices.to(device)].float(),
+            "noise": noise[mine],
+            "times": (spread * TIMES).long().clamp(0, TIMES - 1)[mine],
+            "rows": self._writer.rows(step, indices.tolist()),
+            "spoken": spoken[mine],
+            "sides": sides[mine],
         }
-        batch = {name: value.to(self._device) for name, value in batch.items()}
+        batch = {name: value.to(device) for name, value in batch.items()}
         return painter_loss(self.net, batch, self._signal_shares), {}
+
+    def _indices(self, chance: torch.Generator) -> torch.Tensor:
+        return torch.randint(0, len(self._latents), (self._recipe.painter.batch,), generator=chance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class Recipe:
         """Pixels a side of the pictures that latents are made of."""
         return self.drawn // 2
 
-    def with_painter(self, steps: int | None, cooldown: int | None) -> Recipe:
-        """Return the same recipe with another length of the UNet's training."""
-        plan = self.painter
-        changed = replace(plan, steps=steps or plan.steps, cooldown=plan.cooldown if cooldown is None else cooldown)
-        return replace(self, painter=changed)
+    def with_painter(self, steps: int | None, cooldown: int | None, batch: int | None) -> Recipe:
+        """Return the same recipe with another length or width of the UNet's training."""
+        wishes = {"steps": steps, "cooldown": cooldown, "batch": batch}
+        given: dict[str, Any] = {name: value for name, value in wishes.items() if value is not None}
+        return replace(self, painter=replace(self.painter, **given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ class Shop:
 
 def draw(shop: Shop) -> bool:
     """Draw what is missing."""
-    shop.pictures.draw(shop.recipe.pictures, shop.workers)
+    shop.pictures.draw(shop.recipe.pictures, multiprocessing.cpu_count())
     return True
 
 
