@@ -19,7 +19,7 @@ from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Lines, LogSink
 from tests.tools.small_recipe import SMALL
 from tools.tiny import stages
-from tools.tiny.assemble import GUIDANCE, STEPS, build
+from tools.tiny.assemble import GUIDANCE, RESCALE, STEPS, build
 from tools.tiny.captions import Caption
 from tools.tiny.card import card
 from tools.tiny.enlarging import enlarged
@@ -81,7 +81,8 @@ def test_the_folder_holds_halves_and_nothing_unknown(shop: stages.Shop) -> None:
     }
     assert not [name for name in files if name.endswith((".bin", ".pt", ".ckpt", ".py"))]
     info = read_model(shop.output).info
-    assert (info.width, info.height, info.steps, info.guidance_scale) == (SMALL.drawn, SMALL.drawn, STEPS, GUIDANCE)
+    assert (info.width, info.height) == (SMALL.drawn, SMALL.drawn)
+    assert (info.steps, info.guidance_scale, info.guidance_rescale) == (STEPS, GUIDANCE, RESCALE)
     index = json.loads((shop.output / "model_index.json").read_text())
     assert index["_class_name"] == "StableDiffusionXLPipeline"
 

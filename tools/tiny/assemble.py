@@ -22,6 +22,7 @@ NAME: Final = "minimon-tiny"
 LARGEST: Final = 25_000_000
 STEPS: Final = 8
 GUIDANCE: Final = 3.0
+RESCALE: Final = 0.7  # what the server takes for every model of zero terminal SNR
 
 
 def assemble(recipe: Recipe, work: Path, folder: Path, weights: str = "averaged") -> int:

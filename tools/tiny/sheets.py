@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tools.tiny.assemble import GUIDANCE, STEPS
+from tools.tiny.assemble import GUIDANCE, RESCALE, STEPS
 
 Pixels = NDArray[np.uint8]
 
@@ -41,6 +41,7 @@ def draw_prompts(pipeline: Any, prompts: Sequence[str], seeds: Sequence[int], at
             list(prompts[part]),
             num_inference_steps=steps,
             guidance_scale=guidance,
+            guidance_rescale=RESCALE,
             generator=chance,
             output_type="np",
         )
