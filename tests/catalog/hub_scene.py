@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -81,12 +82,19 @@ class Place:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         ours = {"HF_ENDPOINT": self.server.url, "MINIMON_MODELS_DIR": str(self.root), "NO_PROXY": "*"}
         command = [sys.executable, str(HOME / "download_models.py"), *arguments]
-        return subprocess.Popen(command, env=os.environ | ours, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, env=os.environ | ours, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_interrupts
+        )
 
     def files(self) -> list[str]:
         found = (path for path in self.root.rglob("*") if path.is_file())
         names = sorted(str(path.relative_to(self.root)) for path in found)
         return [name for name in names if not name.endswith(".lock") and name != "catalog.toml"]
+
+
+def _hears_interrupts() -> None:
+    # A shell lets what it starts in the background ignore them, tests that it starts so among it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pipeline(models: Path) -> dict[str, bytes]:
