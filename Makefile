@@ -29,8 +29,10 @@ types: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy gen_server.py gen-server.py
 
+# Files of tests side by side, each whole in one process; `make unit WORKERS=0` runs them one after the other.
+WORKERS ?= auto
 unit: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 torture: $(VENV)/.dev $(VENV)/scan/.made ## run what is too long and too rough for every change
 	SSLYZE_PYTHON=$(VENV)/scan/bin/python $(VENV)/bin/python -m pytest -m torture tests/torture -s
