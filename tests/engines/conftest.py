@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.logs import Lines, Logger, LogSink
 
@@ -64,6 +65,12 @@ def quiet() -> Iterator[Logger]:
     yield Lines(sink, level="INFO", as_json=True, secrets=()).logger()
     sink.close()
     os.close(descriptor)
+
+
+@pytest.fixture
+def tally() -> MemoryTally:
+    """Return a count of what memory did, at nothing."""
+    return MemoryTally()
 
 
 @pytest.fixture(scope="session")

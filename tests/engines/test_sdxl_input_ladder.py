@@ -17,14 +17,10 @@ from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.jobs import replay
 from minimon_server.logs import Logger
 from tests.engines.beginnings import INPUTS, KINDS, drawn, go_on
+from tests.engines.exhaustion import EXHAUSTED, pipeline
 from tests.engines.listening import Heard
 
 Asking = Callable[..., DrawRequest]
-
-
-@pytest.fixture
-def tally() -> MemoryTally:
-    return MemoryTally()
 
 
 @pytest.fixture
@@ -33,11 +29,6 @@ def engine(models: Path, quiet: Logger, tally: MemoryTally, request_for: Asking)
     engine.draw(request_for(), go_on)
     yield engine
     engine.close()
-
-
-def pipeline(engine: SdxlEngine) -> Any:
-    assert engine._model is not None
-    return engine._model.pipeline
 
 
 @pytest.mark.parametrize("asked", KINDS.values(), ids=KINDS)
@@ -51,7 +42,7 @@ def test_what_is_drawn_anew_is_the_same_picture_and_its_steps_count_once(
     def last_step_of_the_first(*_: Any) -> None:
         calls.append(1)
         if len(calls) == request.total_steps // 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            raise torch.OutOfMemoryError(EXHAUSTED)
 
     handle = pipeline(engine).unet.register_forward_pre_hook(last_step_of_the_first)
     heard = Heard()
@@ -72,7 +63,7 @@ def test_a_picture_between_two_passes_may_be_decoded_in_tiles(engine: SdxlEngine
 
     def whole(_: Any, arguments: tuple[Any, ...]) -> None:
         if not vae.use_tiling:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            raise torch.OutOfMemoryError(EXHAUSTED)
 
     handle = vae.decoder.register_forward_pre_hook(whole)
     try:

@@ -21,20 +21,15 @@ from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_ladder import HOME, LARGEST_TILE, Ladder, move
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.logs import Logger
+from tests.engines.exhaustion import EXHAUSTED, pipeline
 from tests.engines.listening import Heard
 
 Asking = Callable[..., DrawRequest]
 Logged = Callable[[], list[dict[str, Any]]]
-EXHAUSTED = "CUDA out of memory. Tried to allocate 20.00 GiB."
 
 
 def go_on(_: Progress) -> bool:
     return True
-
-
-@pytest.fixture
-def tally() -> MemoryTally:
-    return MemoryTally()
 
 
 @pytest.fixture
@@ -43,11 +38,6 @@ def engine(models: Path, log: Logger, tally: MemoryTally, request_for: Asking) -
     engine.draw(request_for(), go_on)
     yield engine
     engine.close()
-
-
-def pipeline(engine: SdxlEngine) -> Any:
-    assert engine._model is not None
-    return engine._model.pipeline
 
 
 def one(engine: SdxlEngine, request: DrawRequest) -> DrawnPicture:

@@ -15,6 +15,18 @@ from tests.jobs.test_worker import LEASE, drawing, opened, play
 from tests.jobs.working import Studio
 
 
+def stuck_disk(at: Studio) -> threading.Event:
+    """Let no picture be written until the event is set."""
+    may_write = threading.Event()
+
+    def stuck(*_: object) -> tuple[PictureFile, ...]:
+        assert may_write.wait(PATIENCE)
+        return ()
+
+    at.pictures.write = stuck  # type: ignore[method-assign, assignment]
+    return may_write
+
+
 def test_the_next_job_is_drawn_while_pictures_are_stored_and_mistakes_there_hit_one_job_alone(tmp_path: Path) -> None:
     async def scene(at: Studio) -> None:
         write, may_write = at.pictures.write, threading.Event()
@@ -44,13 +56,7 @@ def test_at_the_end_a_job_whose_pictures_cannot_be_stored_yet_is_given_back(tmp_
     async def scene() -> None:
         async with opened(tmp_path) as at:
             at.worker.stop_seconds = 0
-            may_write = threading.Event()
-
-            def stuck(*_: object) -> tuple[PictureFile, ...]:
-                assert may_write.wait(PATIENCE)
-                return ()
-
-            at.pictures.write = stuck  # type: ignore[method-assign, assignment]
+            may_write = stuck_disk(at)
             job = await at.submit(request())
             await until(lambda: bool(at.engine.drawn))
             await until(lambda: not at.worker.is_drawing)
@@ -89,13 +95,7 @@ def test_at_the_end_a_drawn_job_that_waits_for_the_storing_of_the_one_before_is_
     async def scene() -> None:
         async with opened(tmp_path) as at:
             at.worker.stop_seconds = 0
-            may_write = threading.Event()
-
-            def stuck(*_: object) -> tuple[PictureFile, ...]:
-                assert may_write.wait(PATIENCE)
-                return ()
-
-            at.pictures.write = stuck  # type: ignore[method-assign, assignment]
+            may_write = stuck_disk(at)
             jobs = [await at.submit(request()), await at.submit(request())]
             await until(lambda: len(at.engine.drawn) == 2)
             await until(lambda: not at.worker.is_drawing)
