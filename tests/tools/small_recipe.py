@@ -21,6 +21,7 @@ SMALL: Final = Recipe(
     autoencoder=plan(),
     whole_from=2,
     painter_shape=PainterShape(widths=(32, 32), first_words=32, second_words=32, pooled=32, latent_channels=4),
+    reader=plan(),
     painter=plan(),
     finest=8,
     enlarger=plan(3),

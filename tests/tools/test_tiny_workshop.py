@@ -40,7 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stages.Shop]:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
     shop = stages.Shop(SMALL, folder / "work", folder / "models" / "minimon-tiny", "cpu", 1)
-    for name in ("draw", "autoencoder", "encode", "train", "classifier", "enlarge", "assemble"):
+    for name in ("draw", "autoencoder", "encode", "read", "train", "classifier", "enlarge", "assemble"):
         assert stages.RUN[name](shop), name
     yield shop
     torch.set_num_threads(threads)
@@ -123,7 +123,7 @@ def test_the_loss_on_unseen_creatures_is_the_same_again(shop: stages.Shop) -> No
 def test_every_stage_finds_what_is_done(shop: stages.Shop) -> None:
     before = load_checkpoint(shop.work / FOLDER)
     assert before is not None
-    for name in ("draw", "autoencoder", "encode", "train"):
+    for name in ("draw", "autoencoder", "encode", "read", "train"):
         assert stages.RUN[name](shop), name
     after = load_checkpoint(shop.work / FOLDER)
     assert after is not None

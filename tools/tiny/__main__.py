@@ -15,6 +15,7 @@ STAGES: Final = {
     "draw": "draw the training pictures",
     "autoencoder": "train the autoencoder and finish it",
     "encode": "turn the pictures into latents, and learn the tokenizer",
+    "read": "teach the text encoders what captions say",
     "train": "train text encoders and UNet",
     "enlarge": "train the autoencoder for pictures of full side",
     "classifier": "train the judge of the evaluation",

@@ -14,6 +14,7 @@ from tools.tiny.autoencoder import PICTURES
 from tools.tiny.latents import Latents
 from tools.tiny.painter_net import TIMES, Painter, make_scheduler, painter_loss
 from tools.tiny.pictures import Pictures
+from tools.tiny.reader import read_words
 from tools.tiny.recipe import Recipe
 from tools.tiny.tokenizer import load_tokenizer
 from tools.tiny.training import Trainer, chance_of
@@ -28,7 +29,8 @@ SIDES: Final = (64, 1024)
 class PainterTask:
     """One batch: creatures at random, a new caption for each, times spread evenly."""
 
-    def __init__(self, recipe: Recipe, latents: Latents, tokenizer: Path, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, latents: Latents, tokenizer: Path, device: torch.device,
+                 words: Mapping[str, torch.Tensor] | None = None) -> None:  # fmt: skip
         torch.manual_seed(recipe.painter.seed)
         self._recipe, self._device = recipe, device
         self._latents = latents.all().to(device)
@@ -38,6 +40,8 @@ class PainterTask:
         if device.type != "cpu":
             self._writer = Ahead(tokenizer, seed, lambda step: self._indices(chance_of(step, seed)).tolist())
         net: Any = Painter(len(load_tokenizer(tokenizer)), recipe.painter_shape, self._latents.shape[-1])
+        if words is not None:
+            net.words.load_state_dict(words)
         self.net: torch.nn.Module = net.to(device=device, memory_format=torch.channels_last)
 
     def loss(self, step: int, share: int, shares: int) -> tuple[torch.Tensor, Mapping[str, float]]:
@@ -80,7 +84,8 @@ class MakePainterTask:
         recipe = self.recipe
         pictures = Pictures(self.work / PICTURES, recipe.drawn, recipe.per_file)
         latents = Latents(self.work / LATENTS, pictures, recipe.per_file)
-        return PainterTask(recipe, latents, self.work / TOKENIZER, torch.device(self.device))
+        tokenizer, device = self.work / TOKENIZER, torch.device(self.device)
+        return PainterTask(recipe, latents, tokenizer, device, read_words(self.work))
 
 
 def train_painter(recipe: Recipe, work: Path, device: str, workers: int) -> bool:

@@ -32,6 +32,7 @@ from tools.tiny.finishing import (
 from tools.tiny.latents import Latents
 from tools.tiny.painter import LATENTS, TOKENIZER, train_painter
 from tools.tiny.pictures import Pictures
+from tools.tiny.reader import train_reader
 from tools.tiny.recipe import Recipe
 from tools.tiny.sheets import Pixels, pairs_sheet, prompt_sheet
 from tools.tiny.tokenizer import learn_tokenizer
@@ -92,6 +93,11 @@ def encode(shop: Shop) -> bool:
     return True
 
 
+def read(shop: Shop) -> bool:
+    """Train the text encoders alone."""
+    return train_reader(shop.recipe, shop.work, shop.work / TOKENIZER, shop.device, shop.workers)
+
+
 def train(shop: Shop) -> bool:
     """Train text encoders and UNet."""
     return train_painter(shop.recipe, shop.work, shop.device, shop.workers)
@@ -140,6 +146,7 @@ RUN: Final[Mapping[str, Callable[[Shop], bool]]] = MappingProxyType(
         "draw": draw,
         "autoencoder": autoencoder,
         "encode": encode,
+        "read": read,
         "train": train,
         "enlarge": enlarge,
         "classifier": classifier,
