@@ -16,8 +16,9 @@ from tests.tools.small_recipe import SMALL, of_length, plan
 from tools.tiny.ahead import Ahead, Here
 from tools.tiny.autoencoder import FOLDER, MakeAutoencoderTask, train_autoencoder
 from tools.tiny.autoencoder_net import make_autoencoder
+from tools.tiny.crew import Crew
 from tools.tiny.finishing import level_latents, reconstruct, unseen_signal
-from tools.tiny.optimizer import orthogonal
+from tools.tiny.optimizer import each_orthogonal, orthogonal
 from tools.tiny.pictures import Pictures
 from tools.tiny.recipe import Plan
 from tools.tiny.tokenizer import learn_tokenizer
@@ -192,3 +193,16 @@ def test_a_task_made_twice_is_the_same(work: Path) -> None:
     first, second = make(), make()
     assert same(dict(first.net.state_dict()), dict(second.net.state_dict()))
     assert np.isclose(first.loss(0, 0, 1)[0].item(), second.loss(0, 0, 1)[0].item())
+
+
+def test_shared_work_gives_the_same_bits(tmp_path: Path) -> None:
+    """Who makes a matrix orthogonal changes nothing."""
+    threads = torch.get_num_threads()
+    chance = torch.Generator().manual_seed(5)
+    matrices = [torch.randn(shape, generator=chance) for shape in ((8, 9), (9, 8), (12, 9), (3, 5))]
+    crew = Crew(MakeLine(), workers=2)
+    together = [one.clone() for one in crew.orthogonal(matrices)]
+    crew.close()
+    torch.set_num_threads(threads)
+    for one, other in zip(together, each_orthogonal(matrices), strict=True):
+        assert torch.equal(one, other)

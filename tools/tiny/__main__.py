@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core, at most 4)")
     parser.add_argument("--steps", type=int, help="train the UNet up to this step in place of the recipe's last")
-    parser.add_argument("--batch", type=int, help="creatures a step of the UNet (a GPU takes 512 as easily as 32)")
+    parser.add_argument("--batch", type=int, help="creatures a step of the UNet (a GPU takes 512 as easily as 64)")
     parser.add_argument("--cooldown", type=int, help="let the UNet's rate fall over so many last steps")
     return parser
 

@@ -8,13 +8,15 @@ do not. The weights lie in shared memory; the sum is taken in a fixed order, so 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tools.tiny.optimizer import orthogonal
 
 Figures = Mapping[str, float]
 
@@ -70,16 +72,24 @@ class Crew:
                     own.grad /= self._shares
         return {name: sum(one[name] for one in told) / self._shares for name in told[0]}
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Give this process the threads of all, for what it does between two steps while the others wait."""
-        if self._shares > 1:
-            torch.set_num_threads(self._shares)
-        try:
-            yield
-        finally:
-            if self._shares > 1:
-                torch.set_num_threads(1)
+    def orthogonal(self, matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return each matrix made orthogonal; the others help, in the memory that they left their gradients in.
+
+        That is a third of a step for one process, while the others would wait. Who does a matrix changes no bit of it.
+        """
+        shares = _even_shares(matrices, self._shares)
+        lent = []
+        for pipe, gradient, share in zip(self._pipes, self._gradients, shares[1:], strict=True):
+            views = _views(gradient, share)
+            for view, matrix in zip(views, share, strict=True):
+                view.copy_(matrix)
+            pipe.send([matrix.shape for matrix in share])
+            lent.append(views)
+        found = [orthogonal(matrix) for matrix in shares[0]]
+        for pipe, views in zip(self._pipes, lent, strict=True):
+            _heard(pipe)
+            found += views
+        return found
 
     def close(self) -> None:
         """Let the others go."""
@@ -107,9 +117,27 @@ def _one_share(task: Task, step: int, share: int, shares: int) -> Figures:
     return {"loss": loss.item(), **figures}
 
 
-def _views(flat: torch.Tensor, parameters: list[torch.nn.Parameter]) -> list[torch.Tensor]:
-    parts = torch.split(flat, [value.numel() for value in parameters])
-    return [part.view_as(value) for part, value in zip(parts, parameters, strict=True)]
+def _views(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return _shaped(flat, [value.shape for value in like])
+
+
+def _shaped(flat: torch.Tensor, shapes: Sequence[torch.Size]) -> list[torch.Tensor]:
+    sizes = [shape.numel() for shape in shapes]
+    parts = torch.split(flat[: sum(sizes)], sizes)
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _even_shares(matrices: Sequence[torch.Tensor], count: int) -> list[Sequence[torch.Tensor]]:
+    """Cut a row of matrices into `count` that take about as long, in their order."""
+    costs = [matrix.numel() * min(matrix.shape) for matrix in matrices]
+    whole, done, at = sum(costs), 0, 0
+    ends = []
+    for share in range(1, count):
+        while at < len(matrices) and done < whole * share // count:
+            done += costs[at]
+            at += 1
+        ends.append(at)
+    return [matrices[start:end] for start, end in zip([0, *ends], [*ends, len(matrices)], strict=True)]
 
 
 def _work(make: Callable[[], Task], weights: list[torch.Tensor], gradient: torch.Tensor, pipe: Any, share: int,
@@ -127,12 +155,17 @@ def _work(make: Callable[[], Task], weights: list[torch.Tensor], gradient: torch
     views = _views(gradient, parameters)
     while True:
         try:
-            step = pipe.recv()
+            asked = pipe.recv()
         except EOFError:  # the main process is gone
             return
-        if step is None:
+        if asked is None:
             return
-        figures = _one_share(task, step, share, shares)
+        if isinstance(asked, list):
+            for matrix in _shaped(gradient, asked):
+                matrix.copy_(orthogonal(matrix))
+            pipe.send({})
+            continue
+        figures = _one_share(task, asked, share, shares)
         for own, view in zip(parameters, views, strict=True):
             if own.grad is None:
                 view.zero_()

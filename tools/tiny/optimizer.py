@@ -6,7 +6,7 @@ for each output channel. Its steps are scaled to the size of AdamW's, so that ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import torch
@@ -14,6 +14,8 @@ import torch
 MOMENTUM: Final = 0.95
 BETAS: Final = (0.9, 0.99)
 DECAY: Final = 0.01
+MakeOrthogonal = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
+
 # Of the polynomial that brings all singular values near 1 in five rounds.
 ROUND: Final = (3.4445, -4.7750, 2.0315)
 ROUNDS: Final = 5
@@ -36,6 +38,11 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     return found
 
 
+def each_orthogonal(matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return each matrix with its singular values brought near 1."""
+    return [orthogonal(matrix) for matrix in matrices]
+
+
 class Optimizer:
     """Steps over named parameters; its state can be saved and put back exactly."""
 
@@ -47,20 +54,22 @@ class Optimizer:
         self._rest = torch.optim.AdamW(rest, betas=BETAS, weight_decay=DECAY)
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
+    def step(self, rate: float, make_orthogonal: MakeOrthogonal = each_orthogonal) -> None:
         """Take one step with the gradients that are there, and forget them."""
         for group in self._rest.param_groups:
             group["lr"] = rate
         self._rest.step()
         self._rest.zero_grad(set_to_none=True)
+        stepped, ahead = [], []
         for weight, momentum in zip(self._matrices, self._momenta, strict=True):
-            if weight.grad is None:
-                continue
-            momentum.lerp_(weight.grad, 1 - MOMENTUM)
-            ahead = weight.grad.lerp(momentum, MOMENTUM).flatten(1)
-            size = STEP_SIZE * max(ahead.shape) ** 0.5
+            if weight.grad is not None:
+                momentum.lerp_(weight.grad, 1 - MOMENTUM)
+                ahead.append(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
+                stepped.append(weight)
+        for weight, found in zip(stepped, make_orthogonal(ahead), strict=True):
+            size = STEP_SIZE * max(found.shape) ** 0.5
             weight.mul_(1 - rate * DECAY)
-            weight.add_(orthogonal(ahead).view_as(weight), alpha=-rate * size)
+            weight.add_(found.view_as(weight), alpha=-rate * size)
             weight.grad = None
 
     def state_dict(self) -> dict[str, Any]:

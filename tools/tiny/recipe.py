@@ -71,7 +71,7 @@ class Recipe:
     enlarger: Plan = field(default_factory=lambda: Plan(steps=2_400, batch=8, rate=2e-3, cooldown=1_000))
     painter_shape: PainterShape = field(default_factory=PainterShape)
     reader: Plan = field(default_factory=lambda: Plan(steps=3_000, batch=64, rate=2e-3, cooldown=1_000))
-    painter: Plan = field(default_factory=lambda: Plan(steps=40_000, batch=32, rate=2e-3, cooldown=8_000))
+    painter: Plan = field(default_factory=lambda: Plan(steps=20_000, batch=64, rate=2e-3, cooldown=4_000))
     classifier: Plan = field(default_factory=lambda: Plan(steps=1_500, batch=32, rate=2e-3, cooldown=1_000))
 
     @property

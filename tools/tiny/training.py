@@ -92,8 +92,7 @@ class Trainer:
         rate = self._plan.rate_at(self.step)
         figures = self._crew.gradients(self.step)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, LARGEST_GRADIENT))
-        with self._crew.together():
-            self._optimizer.step(rate)
+        self._optimizer.step(rate, self._crew.orthogonal)
         self.step += 1
         self.samples += self._plan.batch
         keep = min(self._plan.average, (self.step + 1) / (self.step + 20))
