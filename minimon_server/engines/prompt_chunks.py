@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from minimon_server.engines.prompt_syntax import Piece
-from minimon_server.engines.textual_inversion import Embedding, Find
+from minimon_server.engines.prompt_tokens import Tokens
+from minimon_server.engines.textual_inversion import Embedding, Find, nothing_trained
 
 # Where a chunk is full, it ends after its last comma, if that is no farther back than this many tokens.
 COMMA_BACKTRACK: Final = 20
-COMMA: Final = ",</w>"
 
 
 @dataclass(slots=True)
@@ -41,30 +41,32 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """One tokenizer, the `room` of its encoder's chunks, and who knows the trained words."""
+    """One tokenizer's tokens, the `room` of its encoder's chunks, and who knows the trained words."""
 
-    tokenizer: Any
+    tokens: Tokens
     room: int
     find: Find
-    _known: dict[str, list[int]] = field(default_factory=dict)  # the texts of a schedule share most of their pieces
 
     def cut(self, sections: Sequence[Sequence[Piece]]) -> list[Chunk]:
-        """Return the chunks of a text, at least one; each section begins one of its own."""
-        self._tokenize(list({piece.text for section in sections for piece in section} - self._known.keys()))
+        """Return the chunks of a text whose pieces are learnt, at least one; each section begins one of its own."""
         filling = _Filling(self)
         for number, section in enumerate(sections):
             if number:
                 filling.close()
             for piece in section:
-                filling.add(self._known[piece.text], piece.weight)
+                filling.add(self.tokens.of(piece.text), piece.weight)
         if filling.chunk.ids or not filling.done:
             filling.close()
         return filling.done
 
-    def _tokenize(self, texts: list[str]) -> None:
-        if texts:
-            found = self.tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
-            self._known.update(zip(texts, found, strict=True))
+    def cuts_like(self, other: Cutter, sections: Sequence[Sequence[Piece]]) -> bool:
+        """Whether `other` makes the same chunks of a text: the same tokens, the same room, and no trained words."""
+        if (self.room, self.tokens.comma) != (other.room, other.tokens.comma):
+            return False
+        if not (self.find is other.find is nothing_trained):
+            return False
+        texts = (piece.text for section in sections for piece in section)
+        return all(self.tokens.of(text) is other.tokens.of(text) for text in texts)
 
 
 class _Filling:
@@ -73,8 +75,7 @@ class _Filling:
     def __init__(self, cutter: Cutter) -> None:
         self._room = cutter.room
         self._find = cutter.find
-        comma = cutter.tokenizer.convert_tokens_to_ids(COMMA)  # the unknown token where it has none
-        self._comma = comma if cutter.tokenizer.convert_ids_to_tokens(comma) == COMMA else None
+        self._comma = cutter.tokens.comma
         self.done: list[Chunk] = []
         self.chunk = Chunk()
         self._last_comma: int | None = None
@@ -87,6 +88,9 @@ class _Filling:
 
     def add(self, ids: list[int], weight: float) -> None:
         """Add the tokens of one piece."""
+        if self._find is nothing_trained and len(self.chunk.ids) + len(ids) <= self._room:
+            self._add_whole(ids, weight)
+            return
         at = 0
         while at < len(ids):
             if ids[at] == self._comma:
@@ -96,6 +100,13 @@ class _Filling:
             if len(self.chunk.ids) == self._room:
                 self.close()
             at += self._add_one(ids, at, weight)
+
+    def _add_whole(self, ids: list[int], weight: float) -> None:
+        """Add plain tokens that the chunk has room for: nothing can break among them."""
+        if self._comma in ids:
+            self._last_comma = len(self.chunk.ids) + len(ids) - 1 - ids[::-1].index(self._comma)
+        self.chunk.ids += ids
+        self.chunk.weights += [weight] * len(ids)
 
     def _add_one(self, ids: list[int], at: int, weight: float) -> int:
         """Add a token, or the trained word that begins with it; return how many tokens of the text that was."""

@@ -67,7 +67,14 @@ def schedule(prompt: str, steps: int) -> Schedule:
             ends.update(range(1, steps + 1))
         elif choice.when >= 1:
             ends.add(choice.when)
-    return Schedule(tuple((end, _text(tokens, choices, end)) for end in sorted(ends)))
+    known: dict[tuple[tuple[int, int], ...], str] = {}  # by what is chosen: alternatives come again and again
+    entries = []
+    for end in sorted(ends):
+        chosen = tuple(choice.stretch(end) for choice in choices.values())
+        if chosen not in known:
+            known[chosen] = _text(tokens, choices, end)
+        entries.append((end, known[chosen]))
+    return Schedule(tuple(entries))
 
 
 def _choices(tokens: list[str], steps: int) -> dict[int, _Choice]:

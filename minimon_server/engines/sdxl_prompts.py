@@ -17,9 +17,10 @@ import torch
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.prompt_chunks import Chunk, Cutter
 from minimon_server.engines.prompt_encoders import Encoder, Key, Row
-from minimon_server.engines.prompt_schedule import Schedule, schedule
-from minimon_server.engines.prompt_syntax import weigh
+from minimon_server.engines.prompt_reading import Read, ReadCourse, read_prompts
+from minimon_server.engines.prompt_schedule import Schedule
 from minimon_server.engines.prompt_tags import tags, without_tags
+from minimon_server.engines.prompt_tokens import tokens_of
 from minimon_server.engines.textual_inversion import Find, TrainedWords, nothing_trained
 
 if TYPE_CHECKING:
@@ -114,21 +115,6 @@ class Spoken:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One text as chunks of tokens, of each encoder."""
-
-    chunks: tuple[list[Chunk], ...]
-
-    @property
-    def count(self) -> int:
-        return max(len(chunks) for chunks in self.chunks)
-
-    @property
-    def tokens(self) -> int:
-        return max(sum(len(chunk.ids) for chunk in chunks) for chunks in self.chunks)
-
-
 @torch.no_grad()
 def encode(
     pipeline: StableDiffusionXLPipeline,
@@ -156,22 +142,22 @@ def encode(
     if not 1 <= layer <= layers:
         raise EngineFault(f"clip_skip may be 1 to {layers} with this model.")
     studio = _Studio(encoders, layer, trained)
-    positive = studio.read(without_tags(prompt), "prompt", steps)
-    zeros = negative == "" and pipeline.config["force_zeros_for_empty_prompt"]
-    unsaid = None if negative is None else studio.read(negative, "negative_prompt", steps)
+    texts = [("prompt", without_tags(prompt)), *([] if negative is None else [("negative_prompt", negative)])]
+    courses = studio.read(texts, steps)
     for tag in tags(negative or ""):
         studio.ignore("negative_prompt", f"{tag.written} is words there: LoRAs stand in the prompt")
-    used = [positive] if unsaid is None or zeros else [positive, unsaid]
-    count = max(read.count for _, reads in used for read in reads)
-    studio.encode([read for _, reads in used for read in reads], count, tell, expect)
-    course = studio.course(*positive, count)
+    zeros = negative == "" and pipeline.config["force_zeros_for_empty_prompt"]
+    used = [read for course in (courses[:1] if zeros else courses) for read in course.reads]
+    count = max(read.count for read in used)
+    studio.encode(used, count, tell, expect)
+    course = studio.course(courses[0], count)
     against = None
-    if zeros and unsaid is not None:
+    if zeros:
         plain = course.said[0]
         nothing = Said(torch.zeros_like(plain.words), torch.zeros_like(plain.pooled))
-        against = Course(unsaid[0], (nothing,), 0, 1)
-    elif unsaid is not None:
-        against = studio.course(*unsaid, count)
+        against = Course(courses[1].schedule, (nothing,), 0, 1)
+    elif negative is not None:
+        against = studio.course(courses[1], count)
     return Spoken(course, against, tuple(studio.reasons), studio.trained)
 
 
@@ -185,8 +171,10 @@ class _Studio:
         self.reasons: list[str] = []
         self.trained: dict[str, str] = {}
         self._cutters = [
-            Cutter(encoder.tokenizer, encoder.room, find)
-            for encoder, find in zip(encoders, self._finders(trained), strict=True)
+            Cutter(tokens, encoder.room, find)
+            for tokens, encoder, find in zip(
+                tokens_of([encoder.tokenizer for encoder in encoders]), encoders, self._finders(trained), strict=True
+            )
         ]
 
     def _finders(self, trained: TrainedWords | None) -> list[Find]:
@@ -210,19 +198,11 @@ class _Studio:
     def _ignore_word(self, name: str, why: str) -> None:
         self.ignore(f"embedding {name}", why)
 
-    def read(self, text: str, field: str, steps: int) -> tuple[Schedule, list[_Read]]:
-        """Return a prompt as a schedule, and each entry of it as chunks."""
-        course = schedule(text, steps)
-        known: dict[str, _Read] = {}
-        for _, one in course.entries:
-            if one not in known:
-                weighed = weigh(one)
-                for why in weighed.ignored:
-                    self.ignore(field, why)
-                known[one] = _Read(tuple(cutter.cut(weighed.sections) for cutter in self._cutters))
-        return course, [known[one] for _, one in course.entries]
+    def read(self, prompts: Sequence[tuple[str, str]], steps: int) -> list[ReadCourse]:
+        """Return each of the prompts, (field, text), as chunks over the steps."""
+        return read_prompts(prompts, steps, self._cutters, self.ignore)
 
-    def encode(self, reads: Sequence[_Read], count: int, tell: Tell | None, expect: Expect | None) -> None:
+    def encode(self, reads: Sequence[Read], count: int, tell: Tell | None, expect: Expect | None) -> None:
         """Run the encoders over all chunks, and over an empty one where a text is shorter than `count`."""
         wanted: dict[Key, tuple[Encoder, Chunk]] = {}
         for read in reads:
@@ -239,13 +219,13 @@ class _Studio:
                 tell(done, len(wanted))
             self._rows[key] = encoder.run(chunk, self._layer)
 
-    def course(self, course: Schedule, reads: Sequence[_Read], count: int) -> Course:
+    def course(self, read: ReadCourse, count: int) -> Course:
         """Return a prompt as embeddings of `count` chunks.
 
         A1111 encodes the texts of one schedule as one batch, and the mean that it restores is the whole batch's.
         """
-        different = list({id(read): read for read in reads}.values())
-        often = [sum(one is read for one in reads) for read in different]
+        different = list({id(one): one for one in read.reads}.values())
+        often = [sum(one is other for other in read.reads) for one in different]
         second = self._encoders[-1]
         # Every number is written once, into its place: chunks lie end to end, the encoders side by side.
         tokens, width = second.room + 2, sum(encoder.width for encoder in self._encoders)
@@ -254,7 +234,7 @@ class _Studio:
         left = 0
         for number, encoder in enumerate(self._encoders):
             for at in range(count):
-                chunks = [_at(read.chunks[number], at) for read in different]
+                chunks = [_at(one.chunks[number], at) for one in different]
                 rows = [self._rows[encoder.key(chunk)].hidden for chunk in chunks]
                 found = self._emphasized(rows, [encoder.weights(chunk) for chunk in chunks], often)
                 for words, row in zip(whole, found, strict=True):
@@ -262,14 +242,14 @@ class _Studio:
             left += encoder.width
         said = {
             # The pooled embedding is the second encoder's, as in SDXL's training.
-            id(read): Said(words, self._rows[second.key(read.chunks[-1][0])].pooled)
-            for read, words in zip(different, whole, strict=True)
+            id(one): Said(words, self._rows[second.key(one.chunks[-1][0])].pooled)
+            for one, words in zip(different, whole, strict=True)
         }
         return Course(
-            course,
-            tuple(said[id(read)] for read in reads),
-            max(read.tokens for read in different),
-            max(read.count for read in different),
+            read.schedule,
+            tuple(said[id(one)] for one in read.reads),
+            max(one.tokens for one in different),
+            max(one.count for one in different),
         )
 
     def _emphasized(

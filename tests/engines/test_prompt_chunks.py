@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from minimon_server.engines.prompt_chunks import Chunk, Cutter
 from minimon_server.engines.prompt_syntax import weigh
+from minimon_server.engines.prompt_tokens import Tokens
 from minimon_server.engines.textual_inversion import Embedding, Find, nothing_trained
 from tests.small_pipeline import tokenizer
 
@@ -24,7 +25,9 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def cut(words: Any, text: str, find: Find = nothing_trained) -> list[Chunk]:
-    return Cutter(words, ROOM, find).cut(weigh(text).sections)
+    sections, tokens = weigh(text).sections, Tokens(words)
+    tokens.learn(piece.text for section in sections for piece in section)
+    return Cutter(tokens, ROOM, find).cut(sections)
 
 
 def sizes(words: Any, text: str) -> list[int]:
