@@ -72,7 +72,7 @@ class Recipe:
     painter_shape: PainterShape = field(default_factory=PainterShape)
     reader: Plan = field(default_factory=lambda: Plan(steps=3_000, batch=64, rate=2e-3, cooldown=1_000))
     painter: Plan = field(default_factory=lambda: Plan(steps=20_000, batch=64, rate=2e-3, cooldown=4_000))
-    classifier: Plan = field(default_factory=lambda: Plan(steps=1_500, batch=32, rate=2e-3, cooldown=1_000))
+    classifier: Plan = field(default_factory=lambda: Plan(steps=3_000, batch=32, rate=2e-3, cooldown=1_500))
 
     @property
     def side(self) -> int:
