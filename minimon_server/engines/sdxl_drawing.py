@@ -20,7 +20,6 @@ from minimon_server.engines.messages import (
     Drawn,
     DrawnPicture,
     DrawRequest,
-    EngineFault,
     Phase,
     Progress,
     Reply,
@@ -35,7 +34,7 @@ from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_numbers import HALVES, NotANumber, in_float32, widened
 from minimon_server.engines.sdxl_prompts import Spoken, encode
-from minimon_server.engines.sdxl_schedulers import fresh
+from minimon_server.engines.sdxl_schedulers import fresh, refuse_steps
 from minimon_server.engines.textual_inversion import TrainedWords
 
 PREVIEW_EVERY: Final = 5  # steps
@@ -89,7 +88,9 @@ class Drawing:
     def all(self) -> Drawn:
         """Draw every seed, then decode them; the pipeline is left as it was found."""
         try:
-            return self._all(self._ladder)
+            # Less work for each of the many small operations of a step than the library's own no_grad.
+            with torch.inference_mode():
+                return self._all(self._ladder)
         finally:
             self._pipeline.scheduler = self._own_scheduler
             self._ladder.undo()
@@ -137,10 +138,7 @@ class Drawing:
     def _refuse_steps(self) -> None:
         hires = self._request.hires
         for steps in {self._request.steps, *([hires.steps] if hires else [])}:
-            try:
-                self._scheduler().set_timesteps(steps, device=self._place.device)
-            except ValueError as error:
-                raise EngineFault(f"This scheduler refuses {steps} steps of this model: {error}") from None
+            refuse_steps(self._own_scheduler, self._request.scheduler, steps)
 
     def _latents(self, number: int, spoken: Spoken) -> torch.Tensor:
         """Return the latents of one picture; what is no number in 16 bits is drawn once more in 32."""

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import inspect
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import diffusers
 
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.schedulers import KINDS, has_zero_snr, refusal
+
+# What each model's scheduler was seen to take: names of schedulers with numbers of steps.
+_TAKEN: WeakKeyDictionary[Any, set[tuple[str | None, int]]] = WeakKeyDictionary()
+
+
+def refuse_steps(own: Any, name: str | None, steps: int) -> None:
+    """Raise `EngineFault` where a scheduler cannot part this model's noise into so many steps.
+
+    To learn that takes a scheduler, which takes longer than anything else before the first step: so it is learnt once.
+    """
+    taken = _TAKEN.setdefault(own, set())
+    if (name, steps) in taken:
+        return
+    try:
+        fresh(own, name).set_timesteps(steps)
+    except ValueError as error:
+        raise EngineFault(f"This scheduler refuses {steps} steps of this model: {error}") from None
+    taken.add((name, steps))
 
 
 def fresh(own: Any, name: str | None) -> Any:
