@@ -71,6 +71,19 @@ def test_every_file_that_the_program_reads_is_in_the_image() -> None:
     assert {path.split("/")[0] for path in modules} <= set(copied())
 
 
+def test_git_takes_the_catalogue_and_the_shipped_model_and_no_other() -> None:
+    if not (HOME / ".git").exists():
+        pytest.skip("not a git checkout")
+
+    def is_ignored(path: str) -> bool:
+        return subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=HOME, check=False).returncode == 0
+
+    assert not is_ignored("models/catalog.toml")
+    assert not is_ignored("models/minimon-tiny/unet/diffusion_pytorch_model.safetensors")
+    assert is_ignored("models/sdxl-base/model_index.json")
+    assert is_ignored("models/minimon-tiny.safetensors")
+
+
 def test_the_default_target_is_the_slim_server_and_not_root() -> None:
     stage = stages()["server"]
     assert list(stages())[-1] == "server"

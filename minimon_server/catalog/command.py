@@ -19,6 +19,7 @@ from minimon_server.catalog.progress import Shown, size_of
 from minimon_server.catalog.reading import LARGEST, CatalogMistakes, read_catalogue
 from minimon_server.catalog.receipts import differences, read_receipt
 from minimon_server.catalog.stock import CATALOGUE
+from minimon_server.catalog.words import LOCAL
 
 WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
@@ -122,7 +123,8 @@ def _fetch(
     entry = item.entry
     if not entry.source.is_known:
         there = (root / entry.place).exists()
-        shown.say(f"{item.name}: " + ("there" if there else f"no source is known; put it at models/{entry.place}"))
+        why = LOCAL.en if entry.source.local else "no source is known"
+        shown.say(f"{item.name}: " + ("there" if there else f"{why}; put it at models/{entry.place}"))
         return 0 if there or not named else 1
     try:
         shown.say(f"{item.name}: {said_source(entry.source)}, licence: {entry.licence or 'not known'}")

@@ -185,7 +185,7 @@ def _filled(info: ModelInfo, entry: ModelEntry, how: Text | None = None) -> Mode
         info,
         name=entry.name,
         base=info.base if info.base != UNKNOWN else entry.base,
-        licence=entry.licence,
+        licence=entry.licence or info.licence,
         pinned=entry.source.is_pinned,
         width=said.width or info.width,
         height=said.height or info.height,

@@ -25,6 +25,12 @@ NO_LORAS: Final = Text(
     "est là, mais ce serveur n'applique pas encore de LoRA", "is there, but this server applies no LoRAs yet"
 )
 
+LOCAL: Final = Text(
+    "rien ne le télécharge, il est livré avec le serveur ou il est à vous",
+    "nothing fetches it, it ships with the server or is your own",
+)
+NOWHERE: Final = Text("le catalogue ne sait pas d'où il vient", "the catalogue does not know where it comes from")
+
 
 def unusable(problem: str) -> Text:
     """Return what is said of files that are there and cannot be used; `problem` is in English, as in the log."""
@@ -54,7 +60,5 @@ def how_to_get(entry: ModelEntry | LoraEntry) -> Text:
         return Text(command, command)
     what = ("le dossier", "the folder") if isinstance(entry, ModelEntry) and entry.kind == "diffusers" else None
     fr, en = what or ("le fichier", "the file")
-    return Text(
-        f"le catalogue ne sait pas d'où il vient : mettez {fr} sous models/{entry.place}",
-        f"the catalogue does not know where it comes from: put {en} at models/{entry.place}",
-    )
+    why = LOCAL if entry.source.local else NOWHERE
+    return Text(f"{why.fr} : mettez {fr} sous models/{entry.place}", f"{why.en}: put {en} at models/{entry.place}")

@@ -54,6 +54,9 @@ class DrawRequest:
         where the model's own are meant. With `init_image` the drawing begins with that picture, and `strength` (0 to 1]
     says how much of it is drawn anew; `mask` is white where that may happen. `hires` follows as a second pass.
 
+    `native_size` is the side at which the model draws whatever `width` and `height` are, as far as was known when this
+    was made: for estimates alone, for the engine asks the model itself. None: it draws the size that is asked for.
+
     `guidance_rescale` is 0 to 1. `format` is one of `picture_formats.FORMATS`, and
     `quality`, 1 to 100, is None for the formats that lose nothing.
     """
@@ -77,6 +80,7 @@ class DrawRequest:
     mask: InputPicture | None = None
     strength: float | None = None
     hires: Hires | None = None
+    native_size: int | None = None
 
     @property
     def inputs(self) -> tuple[InputPicture, ...]:
@@ -86,7 +90,8 @@ class DrawRequest:
     @property
     def passes(self) -> tuple[tuple[int, int], ...]:
         """The denoising steps of each pass over one picture, and the pixels that it has."""
-        first = (drawn_steps(self.steps, self.strength), self.width * self.height)
+        pixels = self.native_size**2 if self.native_size else self.width * self.height
+        first = (drawn_steps(self.steps, self.strength), pixels)
         if self.hires is None:
             return (first,)
         again = self.hires

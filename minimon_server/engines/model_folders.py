@@ -156,8 +156,10 @@ def read_model(path: Path) -> ModelFolder:
     side = unet.get("sample_size") or 128
     if not isinstance(blocks, list) or not blocks or not isinstance(side, int):
         raise BrokenModel("its sizes cannot be read from unet/config.json and vae/config.json")
-    pixels = side * 2 ** (len(blocks) - 1)
     notes = _notes(path)
+    pixels = notes.native_size or side * 2 ** (len(blocks) - 1)
+    if pixels % 2 ** (len(blocks) - 1):
+        raise BrokenModel(f"native_size in {FILE} is no multiple of {2 ** (len(blocks) - 1)}, the pixels of one latent")
     steps, guidance = notes.pace(*_pace(scheduler))
     # The width of both text encoders' embeddings side by side: SDXL's own, and that of its LoRAs.
     base = "sdxl" if unet.get("cross_attention_dim") == 2048 else "unknown"
@@ -173,6 +175,8 @@ def read_model(path: Path) -> ModelFolder:
         schedulers=None if names == SCHEDULERS else names,
         base=base,
         clip_layers=min(_layers(path, part) for part in ("text_encoder", "text_encoder_2")),
+        licence=notes.licence or "",
+        native_size=notes.native_size,
     )
     return ModelFolder(info, path, settings, variants)
 

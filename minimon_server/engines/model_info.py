@@ -19,7 +19,8 @@ class ModelInfo:
     `schedulers` are the names that it can be drawn with; None: all that the engine knows.
     `width` and `height` are pixels; `scheduler` and `clip_skip` are None where the model's own are meant. `prediction`
     is "epsilon", "v", or "" where nothing tells. `unavailable` says why it cannot be drawn with now, `how` what would
-    change that.
+    change that. `native_size` is the side in pixels at which all its pictures are drawn, then resampled to the size
+    that is asked for; None: it draws any size.
     """
 
     id: str
@@ -43,6 +44,7 @@ class ModelInfo:
     pinned: bool = False
     unavailable: Text | None = None
     how: Text | None = None
+    native_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

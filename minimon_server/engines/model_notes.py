@@ -1,4 +1,4 @@
-"""What a model's folder says of itself in `minimon.json`: its name, and the steps and guidance it was made for.
+"""What a model's folder says of itself in `minimon.json`: name, licence, the steps, guidance and size it was made for.
 
 Nobody has to write one: it is for models whose scheduler does not give them away. What stands in it is checked, and a
 file that is wrong is told like any other part that is.
@@ -14,7 +14,10 @@ FILE: Final = "minimon.json"
 LONGEST_NAME: Final = 80
 MOST_STEPS: Final = 150
 MOST_GUIDANCE: Final = 50.0
-KNOWN: Final = ("name", "steps", "guidance_scale")
+# The sides in pixels that a request may ask for, too.
+SMALLEST_SIDE: Final = 64
+LARGEST_SIDE: Final = 2048
+KNOWN: Final = ("name", "licence", "steps", "guidance_scale", "native_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class ModelNotes:
     name: str | None = None
     steps: int | None = None
     guidance_scale: float | None = None
+    native_size: int | None = None
+    licence: str | None = None
 
     def pace(self, steps: int, guidance: float) -> tuple[int, float]:
         """Return steps and guidance, the given ones where the file says nothing."""
@@ -44,7 +49,15 @@ def read_notes(found: Mapping[str, Any]) -> ModelNotes:
     guidance = found.get("guidance_scale")
     if guidance is not None and (type(guidance) not in (int, float) or not 0 <= guidance <= MOST_GUIDANCE):
         raise ValueError(f"guidance_scale in {FILE} is not a number from 0 to {MOST_GUIDANCE:g}")
-    name = found.get("name")
-    if name is not None and not (isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()):
-        raise ValueError(f"name in {FILE} is not a line of 1 to {LONGEST_NAME} characters")
-    return ModelNotes(name, steps, None if guidance is None else float(guidance))
+    side = found.get("native_size")
+    if side is not None and (type(side) is not int or side % 8 or not SMALLEST_SIDE <= side <= LARGEST_SIDE):
+        raise ValueError(f"native_size in {FILE} is not a multiple of 8 from {SMALLEST_SIDE} to {LARGEST_SIDE}")
+    name, licence = (_line(found, member) for member in ("name", "licence"))
+    return ModelNotes(name, steps, None if guidance is None else float(guidance), side, licence)
+
+
+def _line(found: Mapping[str, Any], member: str) -> str | None:
+    text = found.get(member)
+    if text is not None and not (isinstance(text, str) and 0 < len(text) <= LONGEST_NAME and text.isprintable()):
+        raise ValueError(f"{member} in {FILE} is not a line of 1 to {LONGEST_NAME} characters")
+    return text

@@ -45,6 +45,7 @@ def infotext(told: Mapping[str, Any]) -> str:
         "CFG scale": f"{told['guidance_scale']:g}",
         "Seed": told["seed"],
         "Size": f"{told['width']}x{told['height']}",
+        "Drawn at": told.get("drawn_at"),
         "Model": _quoted(told["model"]),
         "Clip skip": told["clip_skip"],
         "CFG rescale": f"{rescale:g}" if (rescale := told["guidance_rescale"]) else None,

@@ -18,6 +18,7 @@ from minimon_server.engines.messages import (
     Report,
 )
 from minimon_server.engines.model_folders import BrokenModel, ModelFolder, ModelFolders, fingerprint_of
+from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_files import can_be_written
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl_decoding import Previews
@@ -73,7 +74,8 @@ class SdxlEngine:
     def _drawn(self, request: DrawRequest, teller: Teller, inputs: Mapping[str, bytes]) -> Drawn:
         try:
             folder = self._models.find(request.model)
-            ladder = Ladder(request, self._here(), self._log, self._tally)
+            canvas = Canvas(request, folder.info.native_size)
+            ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally)
             model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
         except BrokenModel as error:
             text = str(error)
@@ -81,7 +83,16 @@ class SdxlEngine:
             ladder.stand_on(model.pipeline, rests=model.rests)
             place, fingerprint = self._here(), model.fingerprint
             return Drawing(
-                request, model.pipeline, model.previews, place, teller, fingerprint, ladder, self._trained, inputs
+                request,
+                model.pipeline,
+                model.previews,
+                place,
+                teller,
+                fingerprint,
+                ladder,
+                self._trained,
+                inputs,
+                canvas,
             ).all()
         give_memory_back()  # outside the handler, where what was read of the model is gone
         raise EngineFault(text)

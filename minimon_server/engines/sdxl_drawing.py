@@ -26,6 +26,7 @@ from minimon_server.engines.messages import (
     Report,
     Stopped,
 )
+from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.engines.schedulers import KINDS
 from minimon_server.engines.sdxl_decoding import Previews, decode
@@ -69,6 +70,7 @@ class Drawing:
         ladder: Ladder,
         trained: TrainedWords | None = None,
         inputs: Mapping[str, bytes] = NO_INPUTS,
+        canvas: Canvas | None = None,
     ) -> None:
         self._request = request
         self._pipeline = pipeline
@@ -79,7 +81,8 @@ class Drawing:
         self._trained = trained
         self._ladder = ladder
         self._own_scheduler = pipeline.scheduler
-        self._beginning = Beginning(request, pipeline, inputs)
+        self._canvas = canvas or Canvas(request, None)
+        self._beginning = Beginning(request, pipeline, inputs, self._canvas)
         self._done = 0
         self._total = request.total_steps
         self._guided = request.guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
@@ -207,13 +210,14 @@ class Drawing:
             raise NotANumber(step)
         last = evaluation == evaluations
         wanted = self._teller.is_watched and self._ladder.previews and (evaluation % PREVIEW_EVERY == 0 or last)
-        preview = self._previews.picture(latents) if wanted else None
+        preview = self._previews.picture(self._canvas.seen(latents)) if wanted else None
         self._teller.tell("drawing", self._done + step, self._total, preview)
 
     def _picture(self, seed: int, latents: torch.Tensor, spoken: Spoken) -> DrawnPicture:
         pixels, decoded_in = decode(self._pipeline.vae, latents)
         pixels = self._beginning.finished(pixels)
         made_by = {
+            **self._canvas.told,
             "model_fingerprint": self._fingerprint,
             "scheduler_class": type(self._own_scheduler).__name__,
             **spoken.amounts,

@@ -23,6 +23,7 @@ from diffusers.pipelines.stable_diffusion_xl import (
 from PIL import Image
 
 from minimon_server.engines.messages import DrawRequest, EngineFault, InputPicture, drawn_steps
+from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.sdxl_decoding import decode
 
 if TYPE_CHECKING:
@@ -50,14 +51,15 @@ class Repainting(library_inpaint.StableDiffusionXLInpaintPipeline):
 class Beginning:
     """How the pictures of one request begin, over a loaded pipeline."""
 
-    def __init__(self, request: DrawRequest, pipeline: Any, inputs: Mapping[str, bytes]) -> None:
+    def __init__(self, request: DrawRequest, pipeline: Any, inputs: Mapping[str, bytes], canvas: Canvas) -> None:
         """Raise `EngineFault` for what this model cannot begin with."""
         _refuse_what_cannot_begin(request, pipeline)
         self._request = request
         self._pipeline = pipeline
-        size = (request.width, request.height)
-        self._image = _opened(request.init_image, inputs, "RGB", size)
-        self._mask = _opened(request.mask, inputs, "L", size)
+        self._canvas = canvas
+        self._given = _opened(request.init_image, inputs, "RGB", canvas.asked)
+        self._given_mask = _opened(request.mask, inputs, "L", canvas.asked)
+        self._image, self._mask = canvas.fitted(self._given), canvas.fitted(self._given_mask)
         self._over_a_picture = None
         if request.hires is not None or (self._image is not None and self._mask is None):
             self._over_a_picture = shared(library_img2img.StableDiffusionXLImg2ImgPipeline, pipeline)
@@ -74,7 +76,7 @@ class Beginning:
         request = self._request
         steps = drawn_steps(request.steps, request.strength)
         told: dict[str, Any] = {"num_inference_steps": request.steps}
-        size = {"width": request.width, "height": request.height}
+        size = dict(zip(("width", "height"), self._canvas.drawn, strict=True))
         if self._image is None:
             return Pass(self._pipeline, told | size, steps)
         told["strength"] = request.strength
@@ -97,14 +99,15 @@ class Beginning:
         return Pass(self._over_a_picture, told, drawn_steps(hires.steps, hires.strength))
 
     def finished(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the picture with the pixels of the given one wherever the mask is black, and mixed where it is grey.
+        """Return the picture at the asked size, with the given one's pixels where the mask is black, mixed where grey.
 
         An autoencoder changes every pixel that passes through it, those that nobody wanted changed among them.
         """
+        pixels = self._canvas.finished(pixels)
         if self._repainting is None:
             return pixels
         image = Image.fromarray(pixels)
-        return np.asarray(self._repainting.image_processor.apply_overlay(self._mask, self._image, image))
+        return np.asarray(self._repainting.image_processor.apply_overlay(self._given_mask, self._given, image))
 
     def _encoded(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
         """Return latents, which the pipeline takes as they are; its own way would cast the autoencoder."""

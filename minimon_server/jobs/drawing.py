@@ -137,6 +137,7 @@ def request_for(
         mask=asked.mask,
         strength=(asked.strength or USUAL_STRENGTH) if asked.init_image else None,
         hires=hires_after(asked.hires, width, height, steps) if asked.hires else None,
+        native_size=model.native_size,
     )
 
 
@@ -192,7 +193,8 @@ def mistakes_in(
     if not {"width", "height", "init_image"} & set(wrong) and width * height > MOST_PIXELS:
         mistakes.append(FieldMistake("width", _TOO_LARGE))
     hires = hires_after(asked.hires, width, height, steps) if asked.hires else None
-    mistakes += [one for one in input_mistakes(asked, steps, hires) if not _tells(one.field, wrong)]
+    native = model.native_size if model else None
+    mistakes += [one for one in input_mistakes(asked, steps, hires, native) if not _tells(one.field, wrong)]
     return mistakes
 
 
@@ -201,6 +203,10 @@ def _extent(asked: Asked, model: ModelInfo | None) -> tuple[int, int, int]:
     steps = asked.steps or (model.steps if model else 1)
     if asked.init_image is not None:
         return *size_after(asked.init_image, asked.width, asked.height), steps
+    if model is not None and model.native_size and bool(asked.width) is not bool(asked.height):
+        # What is not square is cut out of a square picture: who gives one side wants to see all of it.
+        side = asked.width or asked.height or 0
+        return side, side, steps
     return asked.width or (model.width if model else 0), asked.height or (model.height if model else 0), steps
 
 

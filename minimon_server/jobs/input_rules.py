@@ -23,6 +23,11 @@ USUAL_HIRES_STRENGTH: Final = 0.7
 
 _NEEDS_IMAGE: Final = Text("demande init_image", "needs init_image")
 _NOT_UNDER_A_MASK: Final = Text("ne va pas avec mask", "cannot be used with mask")
+# A model of one size would draw the same again, and call it larger.
+_ONE_SIZE: Final = Text(
+    "pas avec ce modèle, qui dessine toujours en {0}x{0} ; demandez la taille par width et height",
+    "not with this model, which always draws at {0}x{0}; ask for the size by width and height",
+)
 _HIRES_SIZE: Final = Text("soit scale, soit width et height", "either scale, or width and height")
 
 
@@ -63,8 +68,11 @@ def hires_after(asked: AskedHires, width: int, height: int, steps: int) -> Hires
     return Hires(width, height, asked.steps or steps, asked.strength)
 
 
-def input_mistakes(asked: Asked, steps: int, hires: Hires | None) -> Iterator[FieldMistake]:
-    """Yield what is wrong with what is asked beyond text, `steps` and `hires` being what would be drawn."""
+def input_mistakes(asked: Asked, steps: int, hires: Hires | None, native: int | None = None) -> Iterator[FieldMistake]:
+    """Yield what is wrong with what is asked beyond text, `steps` and `hires` being what would be drawn.
+
+    `native` is the side of all pictures of a model that draws at one size.
+    """
     if asked.init_image is None:
         if asked.mask is not None:
             yield FieldMistake("mask", _NEEDS_IMAGE)
@@ -77,7 +85,9 @@ def input_mistakes(asked: Asked, steps: int, hires: Hires | None) -> Iterator[Fi
             size, wanted = _size(asked.mask), _size(asked.init_image)
             told = Text(f"a {size} pixels ; init_image en a {wanted}", f"has {size} pixels; init_image has {wanted}")
             yield FieldMistake("mask", told)
-    if hires is not None and asked.hires is not None:
+    if hires is not None and native is not None:
+        yield FieldMistake("hires", Text(_ONE_SIZE.fr.format(native), _ONE_SIZE.en.format(native)))
+    elif hires is not None and asked.hires is not None:
         yield from _hires_mistakes(asked, asked.hires, hires)
 
 

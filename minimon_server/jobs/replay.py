@@ -58,6 +58,7 @@ MADE_BY: Final = frozenset(
         "dtype",
         "decoded",
         "decoded_in",
+        "drawn_at",
         "rungs",
         "trained_words",
         "versions",

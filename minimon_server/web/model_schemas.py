@@ -50,6 +50,12 @@ class ModelLine(Availability):
     schedulers: list[str] = Field(**said("Ceux avec lesquels il va.", "Those that go with it."))
     kind: Literal["diffusers", "checkpoint"]
     prediction: Literal["epsilon", "v", ""] = Field(**said("Vide : inconnu.", "Empty: nobody knows."))
+    native_size: int | None = Field(
+        **said(
+            "Le côté de tout ce qu'il dessine, ensuite rééchantillonné ; null : la taille demandée.",
+            "The side of all that it draws, then resampled; null: it draws the size that is asked for.",
+        )
+    )
     defaults: ModelDefaults
 
 

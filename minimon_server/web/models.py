@@ -82,6 +82,7 @@ def _model_line(model: ModelInfo, schedulers: Sequence[str]) -> dict[str, Any]:
     return {
         "kind": model.kind,
         "prediction": model.prediction,
+        "native_size": model.native_size,
         "supported_loras": list(model.supported_loras),
         "schedulers": list(schedulers if model.schedulers is None else model.schedulers),
         "defaults": {

@@ -52,6 +52,7 @@ def test_the_shipped_catalogue_over_an_empty_disk(tmp_path: Path) -> None:
     assert pony.prompt_prefix.startswith("score_9, ")
     assert pony.supported_loras == ("style-anime", "character-detailed")
     assert tiny.how
+    assert tiny.how.en.startswith("nothing fetches it, it ships with the server or is your own: ")
     assert tiny.how.en.endswith("put the folder at models/minimon-tiny")
     assert names(stock.loras()) == ["style-anime", "character-detailed"]
     how = stock.loras()[0].how

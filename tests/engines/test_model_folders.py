@@ -52,6 +52,18 @@ def test_a_folder_may_say_its_own_defaults(own: Path, log: Logger) -> None:
     (own / "small" / "minimon.json").write_text('{"steps": 4}')
     (info,) = ModelFolders(own, log).infos()
     assert (info.name, info.steps, info.guidance_scale) == ("small", 4, 5.0)
+    (own / "small" / "minimon.json").write_text('{"native_size": 128, "licence": "MIT"}')
+    (info,) = ModelFolders(own, log).infos()
+    assert (info.width, info.height, info.native_size, info.licence) == (128, 128, 128, "MIT")
+
+
+def test_a_native_size_is_a_whole_number_of_latents(own: Path, log: Logger) -> None:
+    change(own / "small" / "vae" / "config.json", block_out_channels=[16, 32, 32, 32, 32])
+    (own / "small" / "minimon.json").write_text('{"native_size": 136}')
+    folders = ModelFolders(own, log)
+    assert folders.broken() == {"small": "native_size in minimon.json is no multiple of 16, the pixels of one latent"}
+    (own / "small" / "minimon.json").write_text('{"native_size": 144}')
+    assert [info.native_size for info in ModelFolders(own, log).infos()] == [144]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +71,8 @@ def test_a_folder_may_say_its_own_defaults(own: Path, log: Logger) -> None:
     [
         '{"steps": 0}', '{"steps": 151}', '{"steps": true}', '{"steps": 2.5}', '{"guidance_scale": -1}',
         '{"guidance_scale": "3"}', '{"guidance_scale": NaN}', '{"name": ""}', '{"name": "a\\nb"}', '{"name": 7}',
+        '{"native_size": 100}', '{"native_size": 56}', '{"native_size": 2056}', '{"native_size": 128.0}',
+        '{"native_size": true}', '{"native_size": "128"}', '{"licence": ""}', '{"licence": ["MIT"]}',
         '{"speed": 3}', "[]", "{", json.dumps({"name": "x" * 81}),
     ],
 )  # fmt: skip

@@ -17,7 +17,8 @@ def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
     begun = {"init_image": InputPicture("a" * 64, 9, 9), "mask": InputPicture("b" * 64, 9, 9), "strength": 0.75}
     request = request_for(adapters=(AdapterUse("neon", 0.5),), hires=Hires(128, 96, 20, 0.5), **begun)
     told = describe(request, 9, MADE_BY)
-    assert set(DrawRequest.__slots__) - {"seeds"} <= set(told)
+    # The native size that a request knows of is for estimates: the engine tells what it really drew at.
+    assert set(DrawRequest.__slots__) - {"seeds", "native_size"} <= set(told)
     assert told["seed"] == 9
     assert told["adapters"] == [{"name": "neon", "weight": 0.5}]
     assert not {"id", "time", "date"} & set(told)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from minimon_server.engines.messages import DrawRequest
+from minimon_server.engines.messages import DrawRequest, InputPicture
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.errors import InvalidRequest
 from minimon_server.jobs.drawing import Asked, request_for
+from minimon_server.jobs.input_rules import AskedHires
 
 PLAIN = ModelInfo("plain", "Plain", 64, 64, 9, 5.0)
 ZERO = ModelInfo("zero", "Zero", 64, 64, 9, 5.0, guidance_rescale=0.7, schedulers=("euler", "ddim"))
-
+NATIVE = ModelInfo("native", "Native", 256, 256, 8, 3.0, native_size=256)
 
 NAMES = ("euler", "dpmpp_2m_karras", "ddim", "heun")
 
 
 def asked(**said: object) -> DrawRequest:
-    models = {model.id: model for model in (PLAIN, ZERO)}
+    models = {model.id: model for model in (PLAIN, ZERO, NATIVE)}
     return request_for(Asked("a", **said), models, NAMES, lambda: 1)  # type: ignore[arg-type]
 
 
@@ -64,3 +65,36 @@ def test_a_quality_is_filled_in_where_there_is_one(kind: str, quality: int | Non
             asked(format=kind, quality=50)
     else:
         assert asked(format=kind, quality=50).quality == 50
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        ({}, (256, 256)),
+        ({"width": 512}, (512, 512)),
+        ({"height": 64}, (64, 64)),
+        ({"width": 512, "height": 64}, (512, 64)),
+        ({"init_image": InputPicture("a" * 64, 640, 480)}, (640, 480)),
+        ({"init_image": InputPicture("a" * 64, 640, 480), "width": 320}, (320, 240)),
+    ],
+)
+def test_a_model_of_one_size_gives_any_other_and_the_request_says_what_it_draws(
+    said: dict[str, object], size: tuple[int, int]
+) -> None:
+    made = asked(model="native", **said)
+    assert (made.width, made.height, made.native_size) == (*size, 256)
+    assert made.passes[0][1] == 256 * 256
+    other = asked(model="plain", width=512)
+    assert (other.width, other.height, other.native_size) == (512, 64, None)
+
+
+def test_a_model_of_one_size_has_no_second_pass() -> None:
+    for wish in (AskedHires(scale=2), AskedHires()):
+        with pytest.raises(InvalidRequest) as refused:
+            asked(model="native", hires=wish)
+        (mistake,) = refused.value.fields
+        assert mistake.field == "hires"
+        assert mistake.message.en == (
+            "not with this model, which always draws at 256x256; ask for the size by width and height"
+        )
+        assert mistake.message.fr.startswith("pas avec ce modèle, qui dessine toujours en 256x256 ;")

@@ -77,12 +77,13 @@ def test_a_lora_of_the_prompt_counts_once(
 
 
 def test_every_field_of_a_request_is_carried_or_named() -> None:
-    names = {field.name for field in fields(DrawRequest)} - {"seeds", "schema"} | {"seed"}
+    # At which size a model draws, it says itself, when the request is made again.
+    names = {field.name for field in fields(DrawRequest)} - {"seeds", "schema", "native_size"} | {"seed"}
     assert names == set(replay.CARRIED) | set(replay.NOT_REPLAYABLE)
     assert set(replay.CARRIED.values()) == set(DrawBody.model_fields) - {"count"} - set(replay.NOT_REPLAYABLE)
     # A field whose plain value differs from what is filled in shows by its absence: `FULL` has none left.
     unchanged = {field.name for field in fields(DrawRequest) if getattr(FULL, field.name) == field.default}
-    assert unchanged == {"schema", *replay.NOT_REPLAYABLE}
+    assert unchanged == {"schema", "native_size", *replay.NOT_REPLAYABLE}
 
 
 def test_files_of_earlier_versions_mean_what_they_meant_then() -> None:
@@ -98,6 +99,10 @@ def test_what_is_missing_is_not_left_to_the_model(name: str) -> None:
         with pytest.raises(InvalidRequest) as refused:
             replay.body_of(words)
         assert [(one.field, one.message.en) for one in refused.value.fields] == [(name, "is missing in this file")]
+
+
+def test_what_a_picture_was_drawn_at_is_told_and_not_asked_for() -> None:
+    assert replay.body_of(told(FULL) | {"drawn_at": "64x64"}) == replay.body_of(told(FULL))
 
 
 def test_what_is_unknown_is_not_passed_over() -> None:

@@ -229,6 +229,9 @@ def test_the_pace_counts_work() -> None:
     pace = Pace()
     assert (pace.mean(), pace.of(REQUEST), pace.retry_after()) == (None, None, UNMEASURED_SECONDS)
     pace.add(REQUEST, 2.0)
+    large = replace(REQUEST, width=512, height=512)
+    assert pace.of(large) == 2.0 * 64
+    assert pace.of(replace(large, native_size=64)) == 2.0  # drawn as the small one is
     pace.add(replace(REQUEST, steps=9), 6.0)
     assert pace.mean() == 4.0
     assert pace.of(replace(REQUEST, steps=6)) == 4.0

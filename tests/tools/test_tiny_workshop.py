@@ -83,6 +83,7 @@ def test_the_folder_holds_halves_and_nothing_unknown(shop: stages.Shop) -> None:
     info = read_model(shop.output).info
     assert (info.width, info.height) == (SMALL.drawn, SMALL.drawn)
     assert (info.steps, info.guidance_scale, info.guidance_rescale) == (STEPS, GUIDANCE, RESCALE)
+    assert (info.native_size, info.licence, info.schedulers is not None) == (SMALL.drawn, "MIT", True)
     index = json.loads((shop.output / "model_index.json").read_text())
     assert index["_class_name"] == "StableDiffusionXLPipeline"
 

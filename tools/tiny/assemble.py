@@ -31,7 +31,8 @@ def assemble(recipe: Recipe, work: Path, folder: Path, weights: str = "averaged"
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial, safe_serialization=True)
-    notes = {"name": "Minimon Tiny", "steps": STEPS, "guidance_scale": GUIDANCE}
+    side = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
+    notes = {"name": "Minimon Tiny", "licence": "MIT", "steps": STEPS, "guidance_scale": GUIDANCE, "native_size": side}
     (partial / "minimon.json").write_text(json.dumps(notes, indent=2) + "\n", "utf-8")
     if folder.exists():
         shutil.rmtree(folder)

@@ -19,7 +19,7 @@ English and French made by a grammar of ours (`tools/tiny/captions.py`). No pict
 in it.
 
 **Settings:** {steps} steps, guidance {guidance}, DDIM with trailing timesteps (`scheduler/scheduler_config.json`). It
-draws at one size; other sizes are not what it was trained for.
+draws at one size, which stands in `minimon.json`; the server resamples that to whatever size is asked for.
 
 **Limits:** creatures of this one artist, and nothing else: a word it does not know gives some creature. It counts no
 further than three eyes. Figures of what it misses stand below.
