@@ -100,7 +100,8 @@ class Settings(BaseModel):
         **_spec("how often F E D C B A S S+ come", "eight numbers from 0 to 1e9, not all 0"),
     )
     models_dir: Path = Field(
-        Path("models"), **_spec("folder of the models that draw prompts, one folder a model", "a path", path=True)
+        Path("models"),
+        **_spec("folder of the models that draw prompts: folders, and files in checkpoints/", "a path", path=True),
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", **_spec("what draws prompts; auto: a CUDA device if there is one", "auto, cpu or cuda")

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from minimon_server.catalog.header import Header
+from minimon_server.engines.checkpoint_shapes import (
+    ATTENTIONS,
+    PLACES,
+    NotSdxl,
+    architecture_of,
+    has_zero_snr,
+    prediction_of,
+)
 
 UNKNOWN: Final = "unknown"
-_UNET: Final = "model.diffusion_model."
+SDXL: Final = "sdxl"
+_UNET: Final = PLACES["unet"]
 # The width of the text embeddings that a UNet's cross-attention reads (the `context_dim` of its training
 # configuration): CLIP-L 768; OpenCLIP-H 1024; OpenCLIP-bigG 1280, which the SDXL refiner has alone; both of SDXL 2048.
 BY_CONTEXT: Final = {768: "sd15", 1024: "sd21", 1280: "sdxl-refiner", 2048: "sdxl"}
 # Transformers that are no UNet, by a part of their tensors' names.
 BY_BLOCKS: Final = {"double_blocks.": "flux", "joint_blocks.": "sd3", "cap_embedder.": "lumina"}
-_ATTENTIONS: Final = ("attn2.to_k.weight", "attn2.to_v.weight")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointKind:
     """`base` is its family; `prediction` what its UNet says at each step: "epsilon", "v", or "" where nothing tells.
 
-    `problem` says why the file is no whole model.
+    `zero_snr`: its last step is nothing but noise. `has_vae`: one is in the file. `layers` are those of its text
+    encoders, None where they are not SDXL's. `problem` says why it is no whole model that could be drawn with.
     """
 
     base: str = UNKNOWN
     prediction: str = ""
     inpainting: bool = False
     problem: str = ""
+    zero_snr: bool = False
+    has_vae: bool = False
+    layers: int | None = None
+
+    @property
+    def is_other_family(self) -> bool:
+        """Whether it is known to be something else than an SDXL."""
+        return self.base not in (SDXL, UNKNOWN)
 
 
 def checkpoint_kind(header: Header) -> CheckpointKind:
@@ -40,23 +57,28 @@ def checkpoint_kind(header: Header) -> CheckpointKind:
     first = shapes.get(f"{_UNET}input_blocks.0.0.weight", ())
     # Nine channels in: four of the picture, four of its masked self, one mask.
     inpainting = len(first) == 4 and first[1] == 9
-    missing = [] if base in (None, "flux", "sd3", "lumina") else _missing(header, base or UNKNOWN)
-    problem = f"it holds no {' and no '.join(missing)}" if missing else ""
-    return CheckpointKind(base or UNKNOWN, _prediction(header), inpainting, problem)
+    prediction = prediction_of(shapes.keys(), header.metadata)
+    found = CheckpointKind(base or UNKNOWN, prediction, inpainting)
+    if found.is_other_family:
+        missing = [] if base in BY_BLOCKS.values() else _missing(header, found.base)
+        return replace(found, problem=f"it holds no {' and no '.join(missing)}" if missing else "")
+    try:
+        # Small models and those that were trained anew may be built as SDXL with other widths.
+        architecture = architecture_of(shapes)
+    except NotSdxl as error:
+        return replace(found, problem=str(error))
+    return replace(
+        found,
+        zero_snr=has_zero_snr(shapes.keys(), header.metadata),
+        has_vae=architecture.vae is not None,
+        layers=architecture.layers,
+    )
 
 
 def context_base(shapes: dict[str, tuple[int, ...]]) -> str | None:
     """Return the family whose text embeddings the cross-attentions take, or None where there is none of them."""
-    widths = {shape[-1] for name, shape in shapes.items() if name.endswith(_ATTENTIONS) and len(shape) == 2}
+    widths = {shape[-1] for name, shape in shapes.items() if name.endswith(ATTENTIONS) and len(shape) == 2}
     return BY_CONTEXT.get(widths.pop(), UNKNOWN) if len(widths) == 1 else None
-
-
-def _prediction(header: Header) -> str:
-    """Return what tells itself: an empty tensor that trainers leave, or the metadata of the model specification."""
-    if "v_pred" in header.shapes or "edm_vpred.sigma_max" in header.shapes:
-        return "v"
-    told = header.metadata.get("modelspec.prediction_type", "").lower()
-    return {"v": "v", "v_prediction": "v", "epsilon": "epsilon"}.get(told, "")
 
 
 def _missing(header: Header, base: str) -> list[str]:
@@ -70,4 +92,8 @@ def _no_model(header: Header) -> str:
         return "it is a LoRA: put it into models/loras/"
     if any(name.startswith(("down_blocks.", "mid_block.")) for name in header.shapes):
         return "it is a single part of a model in the diffusers layout: put the whole folder into models/"
+    if any(name.startswith(("input_blocks.", "diffusion_model.")) for name in header.shapes):
+        return "it is a UNet alone, without text encoders and VAE"
+    if any(name.startswith(("encoder.down.", PLACES["vae"])) for name in header.shapes):
+        return "it is a VAE alone: a model needs it, and it is none"
     return "its tensors are not those of a whole model"

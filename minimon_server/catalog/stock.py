@@ -10,29 +10,28 @@ from typing import Final
 from minimon_server.catalog import words
 from minimon_server.catalog.checkpoint_kinds import UNKNOWN, CheckpointKind, checkpoint_kind
 from minimon_server.catalog.dropped import Dropped, DroppedFiles
-from minimon_server.catalog.entries import CHECKPOINTS, LORAS, Catalogue, Defaults, LoraEntry, ModelEntry
+from minimon_server.catalog.entries import CHECKPOINTS, LORAS, Catalogue, Defaults, LoraEntry, ModelEntry, PartEntry
 from minimon_server.catalog.kept import KeptCatalogue
 from minimon_server.catalog.network_kinds import NetworkKind, network_kind
+from minimon_server.catalog.single_files import USUAL_SIDE, told_of_file
 from minimon_server.engines.model_folders import ModelFolders
-from minimon_server.engines.model_info import APPLIED_NETWORKS, DRAWN_KINDS, LoraInfo, ModelInfo
+from minimon_server.engines.model_info import APPLIED_NETWORKS, LoraInfo, ModelInfo
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
 
 CATALOGUE: Final = "catalog.toml"
-# The sides in pixels that the families were trained on, steps and guidance where neither catalogue nor folder says.
-SIDES: Final = {"sd15": 512, "sd21": 768}
-USUAL_SIDE: Final = 1024
-USUAL_PACE: Final = (30, 5.0)
+USUAL_PACE: Final = (30, 5.0)  # steps and guidance where neither catalogue nor folder says
 
 
 class Stock:
     """The models and LoRAs of one folder. For every thread; whoever asks may wait for the disk."""
 
-    def __init__(self, root: Path, folders: ModelFolders, log: Logger) -> None:
-        """`folders` are those of `root` that the engine loads."""
+    def __init__(self, root: Path, folders: ModelFolders, log: Logger, kept: KeptCatalogue | None = None) -> None:
+        """`folders` are those of `root` that the engine loads, `kept` its catalogue, where others read it too."""
+        self._root = root
         self._folders = folders
         self._log = log
-        self._kept = KeptCatalogue(root / CATALOGUE, log)
+        self._kept = kept or KeptCatalogue(root / CATALOGUE, log)
         self._checkpoints = DroppedFiles(
             root / CHECKPOINTS, checkpoint_kind, lambda problem: CheckpointKind(problem=problem), log
         )
@@ -66,7 +65,8 @@ class Stock:
             if entry.kind == "diffusers":
                 yield _of_folder(entry, folders.pop(entry.id, None), broken.pop(entry.id, None))
             else:
-                yield _of_checkpoint(entry, files.pop(entry.id, None))
+                vae = next((part for part in catalogue.part if part.id == entry.vae), None)
+                yield _of_checkpoint(entry, files.pop(entry.id, None), self._root, vae)
         named = {entry.id for entry in catalogue.model}
         for info in folders.values():
             if not self._is_shadowed(named, info.id, f"{info.id}/"):
@@ -76,7 +76,7 @@ class Stock:
                 yield _bare(name, "diffusers", words.unusable(problem))
         for name, found in files.items():
             if not self._is_shadowed(named | set(folders) | set(broken), name, f"{CHECKPOINTS}/{found.file}"):
-                yield _told(_bare(name, "checkpoint", None), found.kind)
+                yield told_of_file(_bare(name, "checkpoint", None), found, self._root)
 
     def _is_shadowed(self, named: set[str], name: str, place: str) -> bool:
         """Return whether something else has this id already; told once."""
@@ -115,14 +115,15 @@ def _of_folder(entry: ModelEntry, info: ModelInfo | None, problem: str | None) -
     return _filled(info, entry)
 
 
-def _of_checkpoint(entry: ModelEntry, found: Dropped[CheckpointKind] | None) -> ModelInfo:
+def _of_checkpoint(
+    entry: ModelEntry, found: Dropped[CheckpointKind] | None, root: Path, vae: PartEntry | None
+) -> ModelInfo:
     if found is None:
-        why = words.MISSING if "checkpoint" in DRAWN_KINDS else words.MISSING_SINGLE_FILE
-        return _filled(_bare(entry.id, entry.kind, why), entry, words.how_to_get(entry))
-    info = _told(_bare(entry.id, entry.kind, None), found.kind)
+        return _filled(_bare(entry.id, entry.kind, words.MISSING), entry, words.how_to_get(entry))
+    info = told_of_file(_bare(entry.id, entry.kind, None), found, root, vae)
     if UNKNOWN not in (entry.base, info.base) and entry.base != info.base:
         return replace(_filled(info, entry), unavailable=words.bases_differ(entry.base, info.base))
-    return _filled(info, entry)
+    return _filled(info, entry, info.how)
 
 
 def _of_lora(entry: LoraEntry, found: Dropped[NetworkKind] | None) -> LoraInfo:
@@ -155,21 +156,6 @@ def _bare(name: str, kind: str, why: Text | None) -> ModelInfo:
     """Return a model of which nothing but its name is known."""
     steps, guidance = USUAL_PACE
     return ModelInfo(name, name, USUAL_SIDE, USUAL_SIDE, steps, guidance, kind=kind, unavailable=why)
-
-
-def _told(info: ModelInfo, kind: CheckpointKind) -> ModelInfo:
-    """Return the model of a single file that was read."""
-    side = SIDES.get(kind.base, USUAL_SIDE)
-    why: Text | None = None
-    if kind.problem:
-        why = words.unusable(kind.problem)
-    elif kind.base != "sdxl":
-        why = words.other_base(kind.base)
-    elif kind.inpainting:
-        why = words.other_base("sdxl-inpainting")
-    elif "checkpoint" not in DRAWN_KINDS:
-        why = words.NO_SINGLE_FILES
-    return replace(info, width=side, height=side, base=kind.base, prediction=kind.prediction, unavailable=why)
 
 
 def _filled(info: ModelInfo, entry: ModelEntry, how: Text | None = None) -> ModelInfo:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from minimon_server.catalog.entries import LoraEntry, ModelEntry
+from minimon_server.catalog.entries import LoraEntry, ModelEntry, PartEntry
 from minimon_server.errors import Text
 
 MISSING: Final = Text("n'est pas sur le disque", "is not on the disk")
 # Of what this server could not use even if it were there: nobody should wait for gigabytes and then read this.
-MISSING_SINGLE_FILE: Final = Text(
-    "n'est pas sur le disque, et est un fichier unique, avec lequel ce serveur ne dessine pas encore",
-    "is not on the disk, and is a single file, which this server cannot draw with yet",
-)
 MISSING_LORA: Final = Text(
     "n'est pas sur le disque, et ce serveur n'applique pas encore de LoRA",
     "is not on the disk, and this server applies no LoRAs yet",
-)
-NO_SINGLE_FILES: Final = Text(
-    "est un fichier unique, avec lequel ce serveur ne dessine pas encore",
-    "is a single file, which this server cannot draw with yet",
 )
 NO_LORAS: Final = Text(
     "est là, mais ce serveur n'applique pas encore de LoRA", "is there, but this server applies no LoRAs yet"
@@ -44,6 +36,25 @@ def other_base(base: str) -> Text:
     )
 
 
+def no_vae(name: str) -> Text:
+    """Return what is said of a single file without a VAE, where nobody named one."""
+    place = f"models/checkpoints/{name}/vae/"
+    return Text(
+        f"ne contient pas de VAE : nommez-en un (vae) dans le catalogue, ou mettez-en un sous {place}",
+        f"holds no VAE: name one (vae) in the catalogue, or put one into {place}",
+    )
+
+
+def missing_vae(part: str) -> Text:
+    """Return what is said of a single file whose VAE is not here; what is in the file may be drawn with instead."""
+    return Text(
+        f"est dessiné avec le VAE {part}, qui n'est pas sur le disque ; sans vae dans le catalogue, "
+        "celui du fichier serait pris",
+        f"is drawn with the VAE {part}, which is not on the disk; without vae in the catalogue, that of the file "
+        "would be taken",
+    )
+
+
 def bases_differ(said: str, found: str) -> Text:
     """Return what is said of a file that is not what the catalogue says."""
     return Text(
@@ -52,13 +63,14 @@ def bases_differ(said: str, found: str) -> Text:
     )
 
 
-def how_to_get(entry: ModelEntry | LoraEntry) -> Text:
+def how_to_get(entry: ModelEntry | LoraEntry | PartEntry) -> Text:
     """Return what brings a missing one here: a command, or where to put it."""
     if entry.source.is_known:
-        option = "lora" if isinstance(entry, LoraEntry) else "model"
+        option = {LoraEntry: "lora", PartEntry: "part"}.get(type(entry), "model")
         command = f"python download_models.py --{option} {entry.id}"
         return Text(command, command)
-    what = ("le dossier", "the folder") if isinstance(entry, ModelEntry) and entry.kind == "diffusers" else None
+    is_folder = isinstance(entry, PartEntry) or (isinstance(entry, ModelEntry) and entry.kind == "diffusers")
+    what = ("le dossier", "the folder") if is_folder else None
     fr, en = what or ("le fichier", "the file")
     why = LOCAL if entry.source.local else NOWHERE
     return Text(f"{why.fr} : mettez {fr} sous models/{entry.place}", f"{why.en}: put {en} at models/{entry.place}")

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.engines.model_notes import FILE, ModelNotes, read_notes
 from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, offered
+from minimon_server.engines.weights_digest import digest_of
 from minimon_server.logs import Logger
 
 PIPELINE: Final = "StableDiffusionXLPipeline"
@@ -33,8 +33,6 @@ NETWORKS: Final = {
 }
 TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
 TOKENIZER_CLASSES: Final = ("CLIPTokenizer", "CLIPTokenizerFast")
-SAMPLES: Final = 64  # of each file, the first at its beginning
-SAMPLE_BYTES: Final = 16 * 1024
 LARGEST_JSON: Final = 16 * 1024 * 1024
 
 # Steps and guidance where neither a request nor the folder's minimon.json says any. A distilled model shows itself by
@@ -57,6 +55,11 @@ class ModelFolder:
     path: Path
     settings: Mapping[str, Any]  # model_index.json
     variants: Mapping[str, str | None]  # of each network: None, or the fp16 of diffusion_pytorch_model.fp16.safetensors
+
+    @property
+    def native_size(self) -> int | None:
+        """The side in pixels at which it always draws; None: any."""
+        return self.info.native_size
 
 
 class BrokenModel(Exception):
@@ -85,6 +88,10 @@ class ModelFolders:
     def broken(self) -> Mapping[str, str]:
         """Return the folders that look like a model and cannot be loaded, each with its reason."""
         return {name: found for name, found in self._look().items() if isinstance(found, str)}
+
+    def has(self, model: str) -> bool:
+        """Return whether there is a folder of this name, be it broken."""
+        return model in self._look()
 
     def find(self, model: str) -> ModelFolder:
         """Return the folder of `model`; raise `BrokenModel` with the reason when there is none that can be loaded."""
@@ -138,7 +145,7 @@ class ModelFolders:
 
 def read_model(path: Path) -> ModelFolder:
     """Return what the folder at `path` holds; raise `BrokenModel` with what is wrong or missing."""
-    settings = _json(path, "model_index.json")
+    settings = read_json(path, "model_index.json")
     if settings.get("_class_name") not in (PIPELINE, REPAINTING):
         raise BrokenModel(f"its pipeline is not a {PIPELINE}")
     for part, expected in NETWORKS.items():
@@ -149,18 +156,18 @@ def read_model(path: Path) -> ModelFolder:
             raise BrokenModel(f"{part}/ has no vocabulary")
     variants = {part: _variant(path, part) for part in NETWORKS}
     unet, vae, scheduler = (
-        _json(path, f"{part}/{name}.json")
+        read_json(path, f"{part}/{name}.json")
         for part, name in (("unet", "config"), ("vae", "config"), ("scheduler", "scheduler_config"))
     )
     blocks = vae.get("block_out_channels")
     side = unet.get("sample_size") or 128
     if not isinstance(blocks, list) or not blocks or not isinstance(side, int):
         raise BrokenModel("its sizes cannot be read from unet/config.json and vae/config.json")
-    notes = _notes(path)
+    notes = notes_of(path)
     pixels = notes.native_size or side * 2 ** (len(blocks) - 1)
     if pixels % 2 ** (len(blocks) - 1):
         raise BrokenModel(f"native_size in {FILE} is no multiple of {2 ** (len(blocks) - 1)}, the pixels of one latent")
-    steps, guidance = notes.pace(*_pace(scheduler))
+    steps, guidance = notes.pace(*pace_of(scheduler))
     # The width of both text encoders' embeddings side by side: SDXL's own, and that of its LoRAs.
     base = "sdxl" if unet.get("cross_attention_dim") == 2048 else "unknown"
     names = tuple(offered(scheduler))
@@ -188,18 +195,10 @@ def fingerprint_of(path: Path) -> str:
     Whole weights would take seconds; another training of the same network differs in every sample. Settings are small
     and so read whole: another `prediction_type` is another picture. Raise `BrokenModel` when they cannot be read.
     """
-    digest = sha256()
     try:
-        for file in _drawing(path):
-            size = file.stat().st_size
-            digest.update(f"{file.relative_to(path)} {size}\n".encode())
-            with file.open("rb", buffering=0) as opened:
-                for number in range(SAMPLES):
-                    opened.seek(size * number // SAMPLES)
-                    digest.update(opened.read(SAMPLE_BYTES))
+        return digest_of({str(file.relative_to(path)): file for file in _drawing(path)})
     except OSError as error:
         raise BrokenModel(f"its weights cannot be read ({(error.strerror or 'error').lower()})") from None
-    return digest.hexdigest()
 
 
 def _drawing(path: Path) -> list[Path]:
@@ -211,22 +210,24 @@ def _drawing(path: Path) -> list[Path]:
 
 def _layers(path: Path, part: str) -> int:
     """Return how many layers a text encoder has; CLIPTextConfig says 12 where the file says nothing."""
-    layers = _json(path, f"{part}/config.json").get("num_hidden_layers", 12)
+    layers = read_json(path, f"{part}/config.json").get("num_hidden_layers", 12)
     if not isinstance(layers, int) or layers < 1:
         raise BrokenModel(f"the layers of its {part} cannot be read from {part}/config.json")
     return layers
 
 
-def _notes(path: Path) -> ModelNotes:
+def notes_of(path: Path) -> ModelNotes:
+    """Return what a folder says of itself, nothing where it says nothing; raise `BrokenModel` for what is wrong."""
     if not os.path.lexists(path / FILE):
         return ModelNotes()
     try:
-        return read_notes(_json(path, FILE))
+        return read_notes(read_json(path, FILE))
     except ValueError as error:
         raise BrokenModel(str(error)) from None
 
 
-def _pace(scheduler: Mapping[str, Any]) -> tuple[int, float]:
+def pace_of(scheduler: Mapping[str, Any]) -> tuple[int, float]:
+    """Return steps and guidance by the configuration of the scheduler that a model comes with."""
     kind = scheduler.get("_class_name")
     if kind == "LCMScheduler":
         return LCM
@@ -255,7 +256,8 @@ def _variant(path: Path, part: str) -> str | None:
     raise BrokenModel(f"{part}/{stem}.safetensors is missing")
 
 
-def _json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """Return the object of a JSON file of a folder; raise `BrokenModel` when it cannot be read or is none."""
     try:
         file = path / name
         if file.stat().st_size > LARGEST_JSON:

@@ -7,8 +7,7 @@ from typing import Final
 
 from minimon_server.errors import Text
 
-# What the engine can draw with today, by the kinds of models and the networks of LoRAs that the catalogue knows.
-DRAWN_KINDS: Final = frozenset({"diffusers"})
+# What the engine can draw with today, by the networks of LoRAs that the catalogue knows.
 APPLIED_NETWORKS: Final[frozenset[str]] = frozenset()
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Final
 
 from minimon_server import __version__
+from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.devices import DeviceWish, cuda_problem
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
@@ -65,7 +66,7 @@ def read_picture(data: bytes, transparent: str) -> NormalPicture:
     return input_pictures.normalised(data, transparent)
 
 
-def make_engine(models: ModelFolders, device: DeviceWish, log: Logger) -> OnDemand:
+def make_engine(models: ModelFolders | Models, device: DeviceWish, log: Logger) -> OnDemand:
     """Return who draws prompts, or raise: `NoEngine` where the packages are missing, which is no mistake, and
     `StartupError` where a device was wished for that cannot be had. Imports none of the packages.
     """

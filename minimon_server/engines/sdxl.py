@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from minimon_server.engines.checkpoint_files import Models, OnDisk, fingerprint_of_model
+from minimon_server.engines.checkpoint_loading import load_model
 from minimon_server.engines.devices import DeviceWish
 from minimon_server.engines.lost_device import is_lost
 from minimon_server.engines.memory_tally import MemoryTally
@@ -17,14 +19,14 @@ from minimon_server.engines.messages import (
     EngineLost,
     Report,
 )
-from minimon_server.engines.model_folders import BrokenModel, ModelFolder, ModelFolders, fingerprint_of
+from minimon_server.engines.model_folders import BrokenModel, ModelFolders
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_files import can_be_written
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_ladder import Ladder
-from minimon_server.engines.sdxl_loading import Place, choose_place, load
+from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_memory import give_memory_back
 from minimon_server.engines.textual_inversion import TrainedWords
 from minimon_server.logs import Logger
@@ -35,7 +37,7 @@ class _Loaded:
     """One model in memory."""
 
     stack: str
-    folder: ModelFolder
+    folder: OnDisk
     pipeline: Any
     previews: Previews
     fingerprint: str
@@ -43,9 +45,11 @@ class _Loaded:
 
 
 class SdxlEngine:
-    """An `Engine` over the folders of `models`. Loads on first need, and holds one model at a time."""
+    """An `Engine` over the folders and files of `models`. Loads on first need, and holds one model at a time."""
 
-    def __init__(self, models: ModelFolders, wish: DeviceWish, log: Logger, tally: MemoryTally | None = None) -> None:
+    def __init__(
+        self, models: ModelFolders | Models, wish: DeviceWish, log: Logger, tally: MemoryTally | None = None
+    ) -> None:
         self._models = models
         self._wish: DeviceWish = wish
         self._log = log
@@ -74,7 +78,7 @@ class SdxlEngine:
     def _drawn(self, request: DrawRequest, teller: Teller, inputs: Mapping[str, bytes]) -> Drawn:
         try:
             folder = self._models.find(request.model)
-            canvas = Canvas(request, folder.info.native_size)
+            canvas = Canvas(request, folder.native_size)
             ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally)
             model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
         except BrokenModel as error:
@@ -111,13 +115,13 @@ class SdxlEngine:
             self._place = place
         return self._place
 
-    def _ready(self, request: DrawRequest, folder: ModelFolder, teller: Teller, ladder: Ladder) -> _Loaded:
+    def _ready(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> _Loaded:
         """Return the model of the request, loading it if it is not there; the one before it goes first."""
         if self._model is None or self._model.folder is not folder:  # also when it was replaced on disk
             self.close()
             ladder.look_at(folder)
-            pipeline = load(folder, ladder.resting, lambda read, whole: teller.tell("loading", read, whole))
-            previews, fingerprint = Previews(pipeline.vae), fingerprint_of(folder.path)
+            pipeline = load_model(folder, ladder.resting, lambda read, whole: teller.tell("loading", read, whole))
+            previews, fingerprint = Previews(pipeline.vae), fingerprint_of_model(folder)
             self._model = _Loaded(request.stack, folder, pipeline, previews, fingerprint, ladder.offloaded)
             self._log.info("model loaded", model=request.model, device=self._here().name, rests=ladder.offloaded)
         return self._model

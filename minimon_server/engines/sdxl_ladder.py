@@ -14,9 +14,10 @@ from typing import Any, Final, Literal, TypeVar
 
 import torch
 
+from minimon_server.engines.checkpoint_files import OnDisk
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
-from minimon_server.engines.model_folders import NETWORKS, ModelFolder
+from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_memory import (
     MEBI,
@@ -110,7 +111,7 @@ class Ladder:
         self._expect("drawing", self._drawing_floor)
         self._expect("decoding", self._decoding_floor)
 
-    def look_at(self, folder: ModelFolder) -> None:
+    def look_at(self, folder: OnDisk) -> None:
         """The same before a model is loaded: the system would kill a process that takes more than there is."""
         self._expect("loading", lambda: loading_floor(folder, self.resting))
 

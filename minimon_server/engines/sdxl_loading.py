@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from minimon_server.engines.devices import DeviceWish, cuda_problem
 from minimon_server.engines.messages import EngineFault
-from minimon_server.engines.model_folders import NETWORKS, BrokenModel, ModelFolder
+from minimon_server.engines.model_folders import NETWORKS, TOKENIZERS, BrokenModel, ModelFolder
 
 # Whether to go on, after so many MiB of so many have been read.
 Loading = Callable[[int, int], None]
@@ -68,21 +69,33 @@ def load(folder: ModelFolder, place: Place, tell: Loading) -> StableDiffusionXLP
     sizes = {part: _mebibytes(folder.path / part) for part in NETWORKS}
     whole, read = sum(sizes.values()), 0
     tell(read, whole)
-    try:
+    with telling_what_is_broken(folder.info.id):
         for part in NETWORKS:
-            parts[part] = _network(folder, part, place)
+            parts[part] = network_of(folder.path / part, part, folder.variants[part], place)
             read += sizes[part]
             tell(read, whole)
-        for part in ("tokenizer", "tokenizer_2"):
+        for part in TOKENIZERS:
             parts[part] = CLIPTokenizer.from_pretrained(folder.path / part, local_files_only=True)
-        parts["scheduler"] = _scheduler(folder.path)
+        settings = diffusers.DDIMScheduler.load_config(folder.path / "scheduler", local_files_only=True)
+        parts["scheduler"] = scheduler_of(settings)
+    return assembled(parts, bool(folder.settings.get("force_zeros_for_empty_prompt", True)))
+
+
+@contextmanager
+def telling_what_is_broken(model: str) -> Iterator[None]:
+    """Turn what the libraries raise over the files of a model into `BrokenModel`, and tell the log."""
+    try:
+        yield
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         # What libraries say of a folder names its path: that is for the log, not for the client.
-        logging.getLogger(__name__).warning("model %s: %s", folder.info.id, error, exc_info=error)
-        raise BrokenModel(f"The model {folder.info.id} cannot be loaded; the server's log says why.") from None
-    zeros = bool(folder.settings.get("force_zeros_for_empty_prompt", True))
+        logging.getLogger(__name__).warning("model %s: %s", model, error, exc_info=error)
+        raise BrokenModel(f"The model {model} cannot be loaded; the server's log says why.") from None
+
+
+def assembled(parts: dict[str, Any], zeros: bool) -> StableDiffusionXLPipeline:
+    """Return the pipeline of these parts; `zeros`: an empty negative prompt is no embedding at all."""
     pipeline = StableDiffusionXLPipeline(**parts, force_zeros_for_empty_prompt=zeros, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
     know_signatures(parts["unet"])
@@ -105,16 +118,19 @@ def know_signatures(network: torch.nn.Module) -> None:
         processor.__call__ = bound
 
 
-def _network(folder: ModelFolder, part: str, place: Place) -> torch.nn.Module:
-    kind = CLASSES[part]
-    dtype = place.dtype
-    if part == "vae" and dtype == torch.float16:
-        dtype = torch.float32  # SDXL's own overflows in 16-bit floats: black pictures
+def dtype_of(part: str, place: Place) -> torch.dtype:
+    """Return the numbers that a part computes in: those of its place, but for an autoencoder."""
+    # SDXL's own overflows in 16-bit floats: black pictures.
+    return torch.float32 if part == "vae" and place.dtype == torch.float16 else place.dtype
+
+
+def network_of(folder: Path, part: str, variant: str | None, place: Place) -> torch.nn.Module:
+    """Return the network in `folder`, of the class of `part`; raise as the libraries do, or `ValueError`."""
     # Always a dtype: without one, files of halves come back as halves or as floats, as each library likes.
-    network, report = kind.from_pretrained(
-        folder.path / part,
-        dtype=dtype,
-        variant=folder.variants[part],
+    network, report = CLASSES[part].from_pretrained(
+        folder,
+        dtype=dtype_of(part, place),
+        variant=variant,
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
@@ -127,8 +143,8 @@ def _network(folder: ModelFolder, part: str, place: Place) -> torch.nn.Module:
     return network.to(place.device).eval().requires_grad_(False)
 
 
-def _scheduler(path: Path) -> Any:
-    settings = diffusers.DDIMScheduler.load_config(path / "scheduler", local_files_only=True)
+def scheduler_of(settings: Mapping[str, Any]) -> Any:
+    """Return the scheduler of a configuration; raise `ValueError` for one that the library does not know."""
     name = settings.get("_class_name", "")
     kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
     if kind is None:

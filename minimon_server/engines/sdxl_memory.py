@@ -15,7 +15,8 @@ from typing import Any, Final
 import torch
 
 from minimon_server.engines import system_memory
-from minimon_server.engines.model_folders import NETWORKS, ModelFolder
+from minimon_server.engines.checkpoint_files import FLOATS, Checkpoint, OnDisk, weights_of
+from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.sdxl_loading import Place
 
 MEBI: Final = 2**20
@@ -47,12 +48,15 @@ def decoding_floor(vae: Any, width: int, height: int) -> int:
     return int(DECODING_TENSORS * width * height * widest * vae.dtype.itemsize)
 
 
-def loading_floor(folder: ModelFolder, place: Place) -> int:
+def loading_floor(folder: OnDisk, place: Place) -> int:
     """Return the bytes that loading takes at the least, by what the heads of the weight files say.
 
     On the CPU, weights that lie in the file as they are wanted are mapped and take nothing that is not given back.
     """
     wanted = place.dtype.itemsize
+    if isinstance(folder, Checkpoint):
+        told = [(FLOATS[dtype], count) for dtype, count in weights_of(folder)]
+        return sum(count * wanted for width, count in told if place.device.type != "cpu" or width != wanted)
     return sum(
         count * wanted
         for part in NETWORKS

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from minimon_server.catalog.stock import Stock
+from minimon_server.catalog.kept import KeptCatalogue
+from minimon_server.catalog.single_files import said_in
+from minimon_server.catalog.stock import CATALOGUE, Stock
+from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.on_demand import NoEngine, make_engine, versions
 from minimon_server.engines.schedulers import SCHEDULERS
@@ -18,10 +21,12 @@ from minimon_server.settings import Settings
 def find_drawing(settings: Settings, log: Logger) -> Drawing:
     """Return who draws prompts here, and with what; nothing that draws is imported before the first prompt."""
     folders = ModelFolders(settings.models_dir, log)
-    stock = Stock(settings.models_dir, folders, log)
+    kept = KeptCatalogue(settings.models_dir / CATALOGUE, log)
+    models = Models(folders, said_in(kept), log)
+    stock = Stock(settings.models_dir, folders, log, kept)
     try:
-        engine = make_engine(folders, settings.device, log)
-        weights = folders.fingerprint
+        engine = make_engine(models, settings.device, log)
+        weights = models.fingerprint
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
     except NoEngine as error:
         log.warning("prompts cannot be drawn", reason=error.text.en)

@@ -16,14 +16,54 @@ Shapes = Mapping[str, tuple[int, ...]]
 # What each family's cross-attention reads, at a layer that its checkpoint has.
 ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
 VAE = "first_stage_model.decoder.conv_in.weight"
-SDXL: Shapes = {
-    ATTENTION: (640, 2048),
-    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
-    "model.diffusion_model.label_emb.0.0.weight": (1280, 2816),
-    VAE: (512, 4, 3, 3),
-    "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
-    "conditioner.embedders.1.model.positional_embedding": (77, 1280),
-}
+LABELS = "model.diffusion_model.label_emb.0.0.weight"
+
+
+def _sdxl() -> Shapes:
+    """Return what an SDXL model is known by, in its true sizes: a part of its 2,515 tensors."""
+    unet, clip, big = (
+        "model.diffusion_model.",
+        "conditioner.embedders.0.transformer.text_model.",
+        "conditioner.embedders.1.model.",
+    )
+    found: dict[str, tuple[int, ...]] = {
+        f"{unet}input_blocks.0.0.weight": (320, 4, 3, 3),
+        f"{unet}out.2.weight": (4, 320, 3, 3),
+        f"{unet}middle_block.1.proj_in.weight": (1280, 1280),
+        LABELS: (1280, 2816),
+        f"{clip}embeddings.token_embedding.weight": (49408, 768),
+        f"{clip}embeddings.position_embedding.weight": (77, 768),
+        f"{big}token_embedding.weight": (49408, 1280),
+        f"{big}positional_embedding": (77, 1280),
+        f"{big}text_projection": (1280, 1280),
+        "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+        "first_stage_model.decoder.conv_out.weight": (3, 128, 3, 3),
+        VAE: (512, 4, 3, 3),
+    }
+    levels = ((320, 0), (640, 2), (1280, 10))
+    for level, (channels, depth) in enumerate(levels):
+        for number in (1 + 3 * level, 2 + 3 * level):
+            found[f"{unet}input_blocks.{number}.0.out_layers.3.weight"] = (channels, channels, 3, 3)
+            found |= _transformers(f"{unet}input_blocks.{number}.1.", channels, depth)
+        for number in range(3 * (2 - level), 3 * (3 - level)):
+            found[f"{unet}output_blocks.{number}.0.out_layers.3.weight"] = (channels, channels, 3, 3)
+            found |= _transformers(f"{unet}output_blocks.{number}.1.", channels, depth)
+        if level:
+            found[f"{unet}input_blocks.{3 * level}.0.op.weight"] = (levels[level - 1][0], levels[level - 1][0], 3, 3)
+    found |= _transformers(f"{unet}middle_block.1.", 1280, 10)
+    for level, channels in enumerate((128, 256, 512, 512)):
+        for block in (0, 1):
+            found[f"first_stage_model.encoder.down.{level}.block.{block}.conv1.weight"] = (channels, channels, 3, 3)
+    found |= {f"{clip}encoder.layers.{layer}.mlp.fc1.weight": (3072, 768) for layer in range(12)}
+    found |= {f"{big}transformer.resblocks.{layer}.mlp.c_fc.weight": (5120, 1280) for layer in range(32)}
+    return found
+
+
+def _transformers(start: str, channels: int, depth: int) -> Shapes:
+    return {f"{start}transformer_blocks.{block}.attn2.to_k.weight": (channels, 2048) for block in range(depth)}
+
+
+SDXL: Shapes = _sdxl()
 SD15: Shapes = {
     ATTENTION: (640, 768),
     VAE: (512, 4, 3, 3),

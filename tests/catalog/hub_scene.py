@@ -13,7 +13,7 @@ import pytest
 
 from minimon_server.catalog.asking import Patience
 from minimon_server.catalog.command import main
-from tests.catalog.files import SDXL, header
+from tests.catalog.files import ATTENTION, LABELS, header
 from tests.catalog.hub_server import COMMIT, Served
 from tests.support import HOME
 
@@ -60,7 +60,7 @@ revision = "{COMMIT}"
 files = ["config.json", "diffusion_pytorch_model.safetensors"]
 '''
 
-HEAD, SIZE = header(SDXL)
+HEAD, SIZE = header({ATTENTION: (640, 2048), LABELS: (1280, 2816)})  # some megabytes
 SINGLE = HEAD + b"\0" * SIZE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def loha(module: str, columns: int, rows: int = 640) -> Shapes:
 
 CONVOLUTION: Shapes = {f"{CONV}.lora_down.weight": (4, 320, 3, 3), f"{CONV}.lora_up.weight": (320, 4, 1, 1)}
 POINT: Shapes = {f"{CONV}.lora_down.weight": (4, 320, 1, 1), f"{CONV}.lora_up.weight": (320, 4, 1, 1)}
+WHOLE = CheckpointKind("sdxl", has_vae=True, layers=12)
 PEFT = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 
 
@@ -97,22 +99,29 @@ def test_a_network_is_known_by_its_tensors(tmp_path: Path, shapes: Shapes, kind:
 @pytest.mark.parametrize(
     ("shapes", "kind"),
     [
-        (SDXL, CheckpointKind("sdxl")),
+        (SDXL, WHOLE),
         (SD15, CheckpointKind("sd15")),
         ({**SD15, ATTENTION: (640, 1024)}, CheckpointKind("sd21")),
-        ({**SDXL, ATTENTION: (640, 1280)}, CheckpointKind("sdxl-refiner")),
-        ({**SDXL, "v_pred": (0,)}, CheckpointKind("sdxl", "v")),
         (
-            {**SDXL, "model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)},
-            CheckpointKind("sdxl", inpainting=True),
+            {name: shape for name, shape in SD15.items() if name != VAE},
+            CheckpointKind("sd15", problem="it holds no VAE"),
         ),
+        ({ATTENTION: (640, 1280)}, CheckpointKind("sdxl-refiner", problem="it holds no VAE and no text encoder")),
+        ({**SDXL, "v_pred": (0,)}, replace(WHOLE, prediction="v")),
+        ({**SDXL, "v_pred": (0,), "ztsnr": (0,)}, replace(WHOLE, prediction="v", zero_snr=True)),
+        ({**SDXL, "model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)}, replace(WHOLE, inpainting=True)),
         ({"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": (9, 3)}, CheckpointKind("flux")),
         ({"model.diffusion_model.joint_blocks.0.x.weight": (9, 3)}, CheckpointKind("sd3")),
         (
-            {name: shape for name, shape in SDXL.items() if name != VAE},
-            CheckpointKind("sdxl", problem="it holds no VAE"),
+            {name: shape for name, shape in SDXL.items() if not name.startswith("first_stage_model.")},
+            replace(WHOLE, has_vae=False),
         ),
-        ({ATTENTION: (640, 2048)}, CheckpointKind("sdxl", problem="it holds no VAE and no text encoder")),
+        (
+            {ATTENTION: (640, 2048)},
+            CheckpointKind(
+                "sdxl", problem="it holds no text encoder CLIP-L and no OpenCLIP-bigG: it is a part of a model"
+            ),
+        ),
         (lora(CROSS, 2048), CheckpointKind(problem="it is a LoRA: put it into models/loras/")),
         (
             {"down_blocks.0.resnets.0.conv1.weight": (8, 8, 3, 3)},

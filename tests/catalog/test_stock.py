@@ -36,6 +36,11 @@ def put(root: Path, text: str) -> None:
     (root / CATALOGUE).write_text(text)
 
 
+def put_vae(root: Path, name: str = "vae/sdxl-vae-fp16-fix") -> None:
+    write(root / name / "diffusion_pytorch_model.safetensors", {"x": (1,)})
+    (root / name / "config.json").write_text("{}")
+
+
 def names(found: Sequence[ModelInfo | LoraInfo]) -> list[str]:
     return [one.id for one in found]
 
@@ -90,7 +95,8 @@ def test_dropped_files_appear_change_and_go_without_a_restart(tmp_path: Path) ->
     write(loras / "old.safetensors", lora(CROSS, 768))
     (model,) = stock.models()
     assert (model.id, model.kind, model.base) == ("My model (v2)", "checkpoint", "sdxl")
-    assert model.unavailable == words.NO_SINGLE_FILES
+    assert (model.unavailable, model.prediction, model.clip_layers) == (None, "", 12)
+    assert (model.width, model.height, model.steps, model.guidance_scale) == (1024, 1024, 30, 5.0)
     assert model.supported_loras == ("neon",)  # of its base alone
     assert [(one.id, one.network, one.base) for one in stock.loras()] == [
         ("neon", "lora", "sdxl"),
@@ -129,7 +135,7 @@ def test_a_pickle_is_refused_with_the_reason_and_never_read(tmp_path: Path, endi
     assert len(stock.models()) == len(stock.loras()) == 1
     assert not flag.exists()
     write(tmp_path / "checkpoints" / "bad.safetensors", SDXL)
-    assert [model.unavailable for model in stock.models()] == [words.NO_SINGLE_FILES]  # the one that can be read
+    assert [model.unavailable for model in stock.models()] == [None]  # the one that can be read
 
 
 def test_odd_things_in_the_folders_are_told_and_harm_nothing(tmp_path: Path) -> None:
@@ -158,9 +164,10 @@ def test_a_file_that_is_not_what_the_catalogue_says_is_not_used(tmp_path: Path) 
     assert stock.models()[1].unavailable == words.bases_differ("sdxl", "sd15")
     assert stock.loras()[0].unavailable == words.bases_differ("sdxl", "sd15")
     write(tmp_path / "checkpoints" / "pony-xl-v6.safetensors", {**SDXL, "v_pred": (0,)})
+    put_vae(tmp_path)
     write(tmp_path / "loras" / "style-anime.safetensors", lora(CROSS, 2048))
     pony = stock.models()[1]
-    assert (pony.unavailable, pony.prediction, pony.how) == (words.NO_SINGLE_FILES, "v", None)
+    assert (pony.unavailable, pony.prediction, pony.how) == (None, "v", None)
     anime = stock.loras()[0]
     assert (anime.unavailable, anime.network, anime.default_weight) == (words.NO_LORAS, "lora", 0.75)
     assert names(stock.loras()) == ["style-anime", "character-detailed"]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from minimon_server.engines.model_folders import SAMPLES, BrokenModel, ModelFolders, fingerprint_of
+from minimon_server.engines.model_folders import BrokenModel, ModelFolders, fingerprint_of
 from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.weights_digest import SAMPLES
 from minimon_server.logs import Logger
 
 

@@ -17,7 +17,7 @@ from minimon_server.engines.model_info import LoraInfo
 from minimon_server.errors import Text
 from minimon_server.jobs.drawing import nobody_draws, prefixed, weight_of
 from minimon_server.web.model_schemas import LoraList, ModelList
-from tests.catalog.files import SDXL, stock_of, write
+from tests.catalog.files import SD15, SDXL, stock_of, write
 from tests.catalog.test_kinds import CROSS, lora
 from tests.crayon import Crayon, drawing_with
 from tests.small_pipeline import build
@@ -72,7 +72,7 @@ def test_lists_have_the_contracts_form_and_say_how_to_get_what_is_missing(tmp_pa
             "pinned": True,
         }
         assert pony["how"] == "python download_models.py --model pony-xl-v6"
-        assert pony["reason"].startswith("is not on the disk, and is a single file")
+        assert pony["reason"] == "is not on the disk"
         assert at.client.get("/models", headers={"Accept-Language": "fr"}).json()["models"][0]["reason"] == (
             "n'est pas sur le disque"
         )
@@ -103,7 +103,7 @@ def test_what_is_known_and_not_there_is_503_and_what_nobody_knows_is_422(tmp_pat
     with place(tmp_path) as at:
         build(at.root / "sdxl-base")
         for name, said in [
-            ("pony-xl-v6", "cannot draw with yet. python download_models.py --model pony-xl-v6"),
+            ("pony-xl-v6", "pony-xl-v6 is not on the disk. python download_models.py --model pony-xl-v6"),
             ("sdxl-turbo", "sdxl-turbo is not on the disk. python download_models.py --model sdxl-turbo"),
             ("minimon-tiny", "put the folder at models/minimon-tiny"),
         ]:
@@ -115,8 +115,12 @@ def test_what_is_known_and_not_there_is_503_and_what_nobody_knows_is_422(tmp_pat
         assert unknown.json()["errors"] == [
             {"field": "model", "message": "is not here; there are: sdxl-base"},
         ]
+        write(at.root / "checkpoints" / "mine.safetensors", SD15)
+        refused = at.generate(model="mine")
+        assert (refused.status_code, refused.json()["code"]) == (503, "MODEL_NOT_AVAILABLE")
+        assert refused.json()["detail"] == "mine is a sd15 model; this server draws with SDXL."
         write(at.root / "checkpoints" / "mine.safetensors", SDXL)
-        assert at.generate(model="mine").status_code == 503
+        assert at.asked(model="mine")["model"] == "mine"
 
 
 def test_a_lora_that_cannot_be_applied_is_never_left_out_in_silence(tmp_path: Path) -> None:
