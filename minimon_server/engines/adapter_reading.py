@@ -1,0 +1,156 @@
+"""From an adapter's file to what it changes in the layers of one pipeline, checked to the last number. Merges nothing.
+
+Everything that can be wrong with a file is found here, before any weight is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from minimon_server.engines.adapter_deltas import BadAdapter, Factors, Scaling, bias_change, shapes_of, weight_change
+from minimon_server.engines.adapter_names import Layer, LayerNames, split
+
+PEFT_SETTINGS: Final = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
+NO_SCALING: Final = Scaling()
+_SCALARS: Final = ("alpha", "scale")
+_FOR_BIAS: Final = ("diff_b", "b_norm", "up_bias")
+_PLAIN_PATTERN: Final = re.compile(r"[\w.]+")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What an adapter changes in one layer: its factors on the CPU, as the file has them."""
+
+    factors: Factors
+    scaling: Scaling
+
+    def wide(self, device: torch.device) -> Factors:
+        """Return the factors as float32 where they are computed with."""
+        return {
+            name: tensor.float() if name in _SCALARS else tensor.to(device).float()
+            for name, tensor in self.factors.items()
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapter:
+    """One adapter for one pipeline; `unmatched` are the tensors of the file that fit no layer of it."""
+
+    name: str
+    digest: str
+    changes: Mapping[Layer, Change]
+    unmatched: tuple[str, ...]
+
+
+def read_adapter(name: str, path: Path, digest: str, names: LayerNames, layers: Mapping[Layer, Any]) -> Adapter:
+    """Return what the file at `path` changes in `layers`, modules by their names.
+
+    Raise `BadAdapter` when it is no adapter, holds anything that is no number, fits a layer wrongly, or fits nothing.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            settings = _settings((file.metadata() or {}).get(PEFT_SETTINGS))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # mapped, not read
+    except SafetensorError:
+        raise BadAdapter("it is not a whole safetensors file") from None
+    except OSError as error:
+        raise BadAdapter(f"it cannot be read ({(error.strerror or 'error').lower()})") from None
+    found, unmatched = _sorted_out(list(tensors), names)
+    changes = {}
+    for layer, keys in found.items():
+        module = layers[layer]
+        if getattr(module, "bias", None) is None:
+            unmatched += [keys.pop(what) for what in _FOR_BIAS if what in keys]
+        if not set(keys) - set(_SCALARS):  # nothing is left, or an alpha of factors that this server does not know
+            unmatched += keys.values()
+            continue
+        factors = {what: tensors[key] for what, key in keys.items()}
+        changes[layer] = Change(factors, _scaling(settings, layer) if "down" in factors else NO_SCALING)
+        try:
+            _check(changes[layer], module)
+        except BadAdapter as error:
+            raise BadAdapter(f"{'.'.join(layer)}: {error}") from None
+    if not changes:
+        raise BadAdapter(f"none of its {len(tensors)} tensors fits this model")
+    return Adapter(name, digest, changes, tuple(sorted(unmatched)))
+
+
+def _sorted_out(keys: list[str], names: LayerNames) -> tuple[dict[Layer, dict[str, str]], list[str]]:
+    """Return the names of tensors by layer and by what they are to it, and those that fit no layer."""
+    found: dict[Layer, dict[str, str]] = {}
+    unmatched = []
+    for key in keys:
+        parted = split(key)
+        layer = names.find(parted[0]) if parted else None
+        if parted is None or layer is None:
+            unmatched.append(key)
+            continue
+        first = found.setdefault(layer, {}).setdefault(parted[1], key)
+        if first != key:
+            raise BadAdapter(f"it changes {'.'.join(layer)} twice: {first} and {key}")
+    return found, unmatched
+
+
+def _check(change: Change, module: Any) -> None:
+    """Raise `BadAdapter` where a layer's factors are no numbers, or make something of another shape than the layer.
+
+    Shapes are computed without numbers (torch's meta device): a file that claims terabytes takes none.
+    """
+    for name, tensor in change.factors.items():
+        if 0 in tensor.shape:
+            raise BadAdapter(f"its {name} is empty, {list(tensor.shape)}, as of rank 0")
+        if name in _SCALARS and tensor.numel() != 1:
+            raise BadAdapter(f"its {name} is not one number: {list(tensor.shape)}")
+        if name not in _SCALARS and not tensor.is_floating_point():
+            raise BadAdapter(f"its {name} is not made of floating-point numbers ({tensor.dtype})")
+        if not bool(torch.isfinite(tensor.float()).all()):
+            raise BadAdapter(f"its {name} holds something that is not a number")
+    shadow = {
+        name: tensor if name in _SCALARS else torch.empty(tensor.shape, device="meta")
+        for name, tensor in change.factors.items()
+    }
+    has_bias = set(change.factors) & set(_FOR_BIAS)
+    try:
+        made = weight_change(shadow, torch.empty(module.weight.shape, device="meta"), 1.0, change.scaling)
+        if has_bias:
+            bias_change(shadow, torch.empty(module.bias.shape, device="meta"), 1.0, change.scaling)
+    except (RuntimeError, ValueError, LookupError) as error:
+        raise BadAdapter(f"its tensors do not fit each other ({shapes_of(change.factors)})") from error
+    if made is None and not has_bias:
+        raise BadAdapter(f"its factors are not whole: {', '.join(sorted(change.factors))}")
+
+
+def _settings(text: str | None) -> Mapping[str, Any]:
+    """Return PEFT's configuration of each network, as diffusers writes it beside the tensors: flat, with prefixes."""
+    if text is None:
+        return {}
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadAdapter(f"its {PEFT_SETTINGS} is not JSON") from None
+    if not isinstance(settings, dict):
+        raise BadAdapter(f"its {PEFT_SETTINGS} is not a JSON object")
+    return settings
+
+
+def _scaling(settings: Mapping[str, Any], layer: Layer) -> Scaling:
+    network, name = layer
+    alpha = settings.get(f"{network}.lora_alpha")
+    patterns = settings.get(f"{network}.alpha_pattern") or {}
+    if not isinstance(patterns, dict) or not all(_PLAIN_PATTERN.fullmatch(pattern) for pattern in patterns):
+        raise BadAdapter(f"alpha_pattern in its {PEFT_SETTINGS} is not made of layers' names")
+    for pattern, own in patterns.items():
+        if name == pattern or name.endswith(f".{pattern}"):
+            alpha = own
+            break
+    if alpha is not None and (type(alpha) not in (int, float) or not abs(alpha) < 1e30):
+        raise BadAdapter(f"alpha in its {PEFT_SETTINGS} is not a number")
+    return Scaling(None if alpha is None else float(alpha), settings.get(f"{network}.use_rslora") is True)

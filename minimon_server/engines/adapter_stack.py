@@ -1,0 +1,208 @@
+"""The adapters that are merged into a loaded pipeline: put on, kept while they are wanted, taken off to the last bit.
+
+Each weight of the model becomes W + the sum of all changes: W as its file has it, every change defined against W,
+summed in float32 in an order that follows from what the adapters are and not from how they were asked for, and rounded
+once.
+So a drawing takes no longer a step, and a stack leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, weight_change
+from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames
+from minimon_server.engines.adapter_reading import Adapter, read_adapter
+from minimon_server.engines.pristine_weights import Place, PristineWeights
+from minimon_server.logs import Logger
+
+# One tensor of the largest layer at once, at the least: W, a change, their sum, all float32.
+MERGING_TENSORS: Final = 3
+TELL_EVERY: Final = 16  # layers
+MOST_NAMED: Final = 20  # tensors that fit nothing, of one adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One adapter that a request asks for: its file, the SHA-256 of that, and its weight."""
+
+    name: str
+    path: Path
+    digest: str
+    weight: float
+
+
+# Called with how many layers of how many have been merged; what it raises stops the merge.
+Tell = Callable[[int, int], None]
+
+
+class AdapterStack:
+    """Of one loaded pipeline. For one thread."""
+
+    def __init__(self, pipeline: Any, files: Mapping[str, list[Path]], device: torch.device, log: Logger) -> None:
+        """`files` are those that the networks were loaded from; changes are computed on `device`, wherever parts lie.
+
+        So a merge does not depend on what was offloaded.
+        """
+        self._pipeline = pipeline
+        self._files = files
+        self._device = device
+        self._log = log
+        self._worn: tuple[tuple[str, float], ...] = ()
+        self._changed: set[Place] = set()
+        self._unmatched: dict[str, tuple[str, ...]] = {}  # by an adapter's digest
+        self._pristine: PristineWeights | None = None
+        self._layers: dict[Layer, Any] = {}
+        self._names: LayerNames | None = None
+
+    @property
+    def worn(self) -> tuple[tuple[str, float], ...]:
+        """Digest and weight of each adapter that is merged, in the order of the sum."""
+        return self._worn
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether weights are changed and by no whole stack: the model is to be given up."""
+        return not self._worn and bool(self._changed)
+
+    def wear(self, wanted: Sequence[Wanted], expect: Callable[[int], None], tell: Tell) -> None:
+        """Let these adapters be merged, and no others; nothing is done when they are already.
+
+        `expect` is called with the bytes that the merge takes at the least. Raise `BadAdapter`, with the model as it
+        came; so it is after whatever `expect` or `tell` raise. Raise `LostWeights` when it cannot be had back.
+        """
+        order = sorted((one for one in wanted if one.weight), key=lambda one: (one.digest, one.weight))
+        keys = tuple((one.digest, one.weight) for one in order)
+        if keys == self._worn:
+            return
+        adapters = self._read(order)
+        self._worn = ()
+        done = False
+        try:
+            self._merge(adapters, order, expect, tell)
+            done = True
+        finally:
+            if not done:
+                self.take_off()
+        self._worn = keys
+        self._log.info("adapters merged", adapters=[one.name for one in order], layers=len(self._changed))
+
+    def take_off(self) -> None:
+        """Write every weight that was changed as it came; raise `LostWeights` when that cannot be done."""
+        self._worn = ()
+        if self._pristine is not None:
+            self._pristine.restore(sorted(self._changed))
+        self._changed.clear()
+
+    def unmatched(self, digest: str) -> tuple[str, ...]:
+        """Return the tensors of a merged adapter that fit no layer of this model."""
+        return self._unmatched.get(digest, ())
+
+    def _read(self, order: Sequence[Wanted]) -> dict[str, Adapter]:
+        if order and self._names is None:
+            self._look_at_layers()
+        adapters: dict[str, Adapter] = {}
+        for one in order:
+            if one.digest in adapters:
+                continue
+            assert self._names is not None
+            try:
+                adapter = read_adapter(one.name, one.path, one.digest, self._names, self._layers)
+            except BadAdapter as error:
+                raise _of(one.name, error) from error
+            adapters[one.digest] = adapter
+            self._unmatched[one.digest] = adapter.unmatched
+            if adapter.unmatched:
+                counted = {"tensors": len(adapter.unmatched), "first": list(adapter.unmatched[:MOST_NAMED])}
+                self._log.warning("tensors of an adapter fit no layer", adapter=one.name, **counted)
+        return adapters
+
+    def _look_at_layers(self) -> None:
+        for network in ADAPTED:
+            for name, module in getattr(self._pipeline, network).named_modules():
+                if isinstance(getattr(module, "weight", None), torch.nn.Parameter):
+                    self._layers[network, name] = module
+        listed = {network: [name for own, name in self._layers if own == network] for network in ADAPTED}
+        self._names = LayerNames(listed)
+        self._pristine = PristineWeights(self._pipeline, self._files, self._log)
+
+    def _merge(
+        self, adapters: Mapping[str, Adapter], order: Sequence[Wanted], expect: Callable[[int], None], tell: Tell
+    ) -> None:
+        pristine = self._pristine
+        if pristine is None:
+            return  # nothing was ever merged, and nothing is wanted
+        pristine.check()
+        layers = sorted({layer for adapter in adapters.values() for layer in adapter.changes})
+        uses = {layer: [one for one in order if layer in adapters[one.digest].changes] for layer in layers}
+        places = [(network, f"{name}.{kind}") for network, name in layers for kind in ("weight", "bias")]
+        places = [place for place in places if self._has(place)]
+        expect(self._floor(pristine, places))
+        pristine.keep([place for place in places if place not in self._changed])
+        pristine.restore(sorted(self._changed - set(places)))
+        self._changed &= set(places)
+        for number, layer in enumerate(layers):
+            if number % TELL_EVERY == 0:
+                tell(number, len(layers))
+            for kind in ("weight", "bias"):
+                place = layer[0], f"{layer[1]}.{kind}"
+                if self._has(place):
+                    self._write(pristine, place, kind, [(one, adapters[one.digest]) for one in uses[layer]])
+        if layers:
+            tell(len(layers), len(layers))
+
+    def _write(
+        self, pristine: PristineWeights, place: Place, kind: str, uses: Sequence[tuple[Wanted, Adapter]]
+    ) -> None:
+        """Write one parameter: what came, and all changes."""
+        layer = place[0], place[1].removesuffix(f".{kind}")
+        came = pristine.weight(place).to(self._device).float()
+        total: torch.Tensor | None = None
+        for one, adapter in uses:
+            change = adapter.changes[layer]
+            make = weight_change if kind == "weight" else bias_change
+            made = make(change.wide(self._device), came, one.weight, change.scaling)
+            if made is None:
+                continue
+            if not bool(torch.isfinite(made).all()):
+                raise _of(one.name, BadAdapter(f"{'.'.join(layer)}: it makes something that is not a number"))
+            total = made if total is None else total.add_(made)
+        parameter = pristine.parameter(place)
+        if total is None:
+            if place in self._changed:
+                pristine.restore([place])
+                self._changed.discard(place)
+            return
+        merged = total.add_(came).to(parameter.dtype)
+        if not bool(torch.isfinite(merged).all()):
+            names = ", ".join(one.name for one, _ in uses)
+            raise _of(names, BadAdapter(f"{'.'.join(layer)} overflows {str(parameter.dtype).removeprefix('torch.')}"))
+        self._changed.add(place)  # before it is: a copy that is cut off leaves half of it
+        with torch.no_grad():
+            parameter.copy_(merged)
+
+    def _has(self, place: Place) -> bool:
+        network, name = place
+        layer, _, kind = name.rpartition(".")
+        return isinstance(getattr(self._layers[network, layer], kind, None), torch.nn.Parameter)
+
+    def _floor(self, pristine: PristineWeights, places: Sequence[Place]) -> int:
+        """Return the bytes that a merge takes at the least where it computes.
+
+        On the CPU weights may be the mapped pages of their file, which become memory when they are written.
+        """
+        sizes = [pristine.parameter(place) for place in places]
+        largest = max((size.numel() for size in sizes), default=0) * 4 * MERGING_TENSORS
+        if self._device.type != "cpu":
+            return largest
+        fresh = [one.nbytes for one, place in zip(sizes, places, strict=True) if place not in self._changed]
+        return largest + sum(fresh)
+
+
+def _of(name: str, error: BadAdapter) -> BadAdapter:
+    return BadAdapter(f"{name}: {error}")

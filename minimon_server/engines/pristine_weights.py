@@ -1,0 +1,121 @@
+"""The weights of a loaded model as they came from its files, for as long as it is loaded. Merges nothing.
+
+The files themselves are the copy, mapped into memory: no second one is held. A weight that they do not hold as it was
+loaded (another layout, a part that was exchanged) is copied to main memory before it is first changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from minimon_server.logs import Logger
+
+# A network of the pipeline, and the dotted name of one of its parameters.
+Place = tuple[str, str]
+# CLIP's body is a layer of its own in some versions of the library only, and so in some files.
+_OTHER_NAMES: Final = ("text_model.",)
+
+
+class LostWeights(Exception):
+    """The weights as they came cannot be had any more: their files have changed. The model is to be loaded anew."""
+
+
+class PristineWeights:
+    """Of one pipeline. For one thread."""
+
+    def __init__(self, pipeline: Any, files: Mapping[str, list[Path]], log: Logger) -> None:
+        """`files` are the safetensors files that each network was loaded from; none where they have another layout."""
+        self._pipeline = pipeline
+        self._log = log
+        self._stamps: dict[Path, tuple[int, ...]] = {}
+        self._where: dict[Place, tuple[Any, str]] = {}
+        self._known: set[Place] = set()
+        self._copies: dict[Place, torch.Tensor] = {}
+        for network, paths in files.items():
+            for path in paths:
+                self._map(network, path)
+
+    @property
+    def copied_bytes(self) -> int:
+        """What the copies take in main memory."""
+        return sum(copy.nbytes for copy in self._copies.values())
+
+    def parameter(self, place: Place) -> torch.Tensor:
+        """Return a parameter of the loaded model, wherever it is now."""
+        network, name = place
+        found: torch.Tensor = getattr(self._pipeline, network).get_parameter(name)
+        return found
+
+    def keep(self, places: list[Place]) -> None:
+        """See to it that these parameters, which nobody has changed yet, can be had again; those known are known."""
+        copied = []
+        for place in places:
+            if place in self._known:
+                continue
+            parameter = self.parameter(place).detach()
+            if not self._serves(place, parameter):
+                self._copies[place] = parameter.to("cpu", copy=True)
+                copied.append(place)
+            self._known.add(place)
+        if copied:
+            size = sum(self._copies[place].nbytes for place in copied)
+            first = ".".join(copied[0])
+            self._log.info(
+                "weights copied before a merge", reason="not in the files as loaded", first=first, bytes=size
+            )
+
+    def weight(self, place: Place) -> torch.Tensor:
+        """Return one of the parameters that are kept, on the CPU, in the numbers of its file; raise `LostWeights`."""
+        copy = self._copies.get(place)
+        if copy is not None:
+            return copy
+        file, name = self._where[place]
+        found: torch.Tensor = file.get_tensor(name)
+        return found
+
+    def restore(self, places: list[Place]) -> None:
+        """Write these parameters as they came; raise `LostWeights` when that cannot be done."""
+        self.check()
+        with torch.no_grad():
+            for place in places:
+                self.parameter(place).copy_(self.weight(place))
+
+    def check(self) -> None:
+        """Raise `LostWeights` when a file is not the one that was mapped: what it maps would be something else."""
+        for path, stamp in self._stamps.items():
+            if _stamp(path) != stamp:
+                raise LostWeights(path.name)
+
+    def _map(self, network: str, path: Path) -> None:
+        stamp = _stamp(path)
+        try:
+            file = safe_open(path, framework="pt")
+            names = list(file.keys())
+        except (OSError, SafetensorError) as error:
+            self._log.warning("weights not mapped", file=path.name, reason=type(error).__name__)
+            return
+        self._stamps[path] = stamp
+        for name in names:
+            self._where[network, name] = file, name
+            for other in _OTHER_NAMES:
+                self._where.setdefault((network, name.removeprefix(other)), (file, name))
+                self._where.setdefault((network, other + name), (file, name))
+
+    def _serves(self, place: Place, parameter: torch.Tensor) -> bool:
+        if place not in self._where:
+            return False
+        found = self.weight(place)
+        return found.shape == parameter.shape and torch.equal(found.to(parameter), parameter)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,130 @@
+"""Adapters for the small pipeline, made by their own libraries with random numbers, and what these make of a UNet."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from lycoris import create_lycoris
+from safetensors.torch import save_file
+
+from minimon_server.engines.adapter_stack import AdapterStack, Wanted
+from minimon_server.logs import Logger
+from tests.small_pipeline import SIDE, TIME_IDS, WIDTHS
+
+CPU = torch.device("cpu")
+Tensors = dict[str, torch.Tensor]
+
+
+def nothing(*_: object) -> None:
+    """Hear how far a merge is, and what it takes."""
+
+
+def shaken(network: Any, seed: int, size: float = 0.1) -> Any:
+    """Give every parameter of an adapter random numbers: fresh ones change nothing."""
+    numbers = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in network.loras:
+            for parameter in layer.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=numbers), alpha=size)
+    return network
+
+
+def lycoris_over(unet: Any, seed: int, size: float = 0.1, **settings: Any) -> Any:
+    """Return a LyCORIS network over a UNet, of random numbers, not yet applied."""
+    usual = {"linear_dim": 4, "linear_alpha": 2.0, "warn_on_unmatched": False}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # it begins with random numbers of its own
+        return shaken(create_lycoris(unet, 1.0, **usual | settings), seed, size)
+
+
+def tensors_of(network: Any, prefix: str = "lora_unet_") -> Tensors:
+    """Return what such a network is saved as, under the names of Kohya's trainers."""
+    found = {}
+    for layer in network.loras:
+        told = layer.state_dict()
+        if type(layer).__name__ == "FullModule":  # what it would tell is only right after it was applied
+            told = {"diff": layer.weight} | ({} if layer.bias is None else {"diff_b": layer.bias})
+        for name, tensor in told.items():
+            found[f"{layer.lora_name.replace('lycoris_', prefix, 1)}.{name}"] = tensor.detach().clone().contiguous()
+    return found
+
+
+def noise(seed: int = 1) -> dict[str, Any]:
+    """Return inputs of a small UNet."""
+    numbers = torch.Generator().manual_seed(seed)
+    return {
+        "sample": torch.randn(2, 4, SIDE // 4, SIDE // 4, generator=numbers),
+        "timestep": torch.tensor(500),
+        "encoder_hidden_states": torch.randn(2, 9, sum(WIDTHS), generator=numbers),
+        "added_cond_kwargs": {
+            "text_embeds": torch.randn(2, 32, generator=numbers),
+            "time_ids": torch.rand(2, 6, generator=numbers) * TIME_IDS,
+        },
+    }
+
+
+@torch.no_grad()
+def answer(unet: Any) -> torch.Tensor:
+    """Return what a UNet makes of the noise."""
+    found: torch.Tensor = unet(**noise(), return_dict=False)[0]
+    return found
+
+
+class Reference:
+    """A copy of a UNet with networks of LyCORIS applied, which are made over it."""
+
+    def __init__(self, unet: Any, *makes: Callable[[Any], Any]) -> None:
+        self._unet = copy.deepcopy(unet)
+        self._networks = [make(self._unet) for make in makes]
+        for network in self._networks:
+            network.apply_to()
+
+    def answer(self, *weights: float) -> torch.Tensor:
+        """Return what it answers with these weights."""
+        for network, weight in zip(self._networks, weights, strict=True):
+            for layer in network.loras:
+                layer.multiplier = weight
+        return answer(self._unet)
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> Path:
+    """Write an adapter's file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), path, metadata)
+    return path
+
+
+def wanted(path: Path, weight: float = 1.0) -> Wanted:
+    """Return an adapter as the engine asks for it."""
+    return Wanted(path.stem, path, sha256(path.read_bytes()).hexdigest(), weight)
+
+
+def stack_over(pipeline: Any, folder: Path | None, log: Logger) -> AdapterStack:
+    """Return the stack of a pipeline that was loaded from a folder; without one, its files serve nothing."""
+    parts = ("unet", "text_encoder", "text_encoder_2")
+    files = {part: sorted((folder / part).glob("*.safetensors")) for part in parts} if folder else {}
+    return AdapterStack(pipeline, files, CPU, log)
+
+
+def state_of(pipeline: Any) -> Tensors:
+    """Return a copy of every weight that an adapter may change."""
+    return {
+        f"{part}.{name}": tensor.detach().clone()
+        for part in ("unet", "text_encoder", "text_encoder_2")
+        for name, tensor in getattr(pipeline, part).state_dict().items()
+    }
+
+
+def same(one: Tensors, other: Tensors) -> bool:
+    """Return whether two states are the same to the last bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def error_of(ours: torch.Tensor, reference: torch.Tensor, bare: torch.Tensor) -> float:
+    """Return how far an answer is from the reference, relative to what the adapter changes."""
+    return float((ours - reference).norm() / (reference - bare).norm())
