@@ -15,6 +15,7 @@ from typing import Final
 
 from minimon_server.catalog.checkpoint_kinds import BY_CONTEXT, UNKNOWN
 from minimon_server.catalog.header import Header
+from minimon_server.engines.adapter_names import plain
 
 Shape = tuple[int, ...]
 
@@ -74,7 +75,8 @@ def network_kind(header: Header) -> NetworkKind:
 def _modules(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:
     """Return, for each module, the shapes of what changes it, by the ends of their names."""
     found: dict[str, dict[str, Shape]] = {}
-    for name, shape in shapes.items():
+    for written, shape in shapes.items():
+        name = plain(written)
         if end := _ENDINGS.search(name):
             found.setdefault(name[: end.start()], {})[end[1]] = shape
     return found

@@ -42,8 +42,8 @@ class Stock:
     def models(self) -> Sequence[ModelInfo]:
         """Return every model that is known: those of the catalogue in its order, then folders, then single files."""
         catalogue = self._kept.now()
-        free = [one for one in self._lora_infos(catalogue) if one.id not in {entry.id for entry in catalogue.lora}]
-        found = [self._with_loras(info, catalogue, free) for info in self._model_infos(catalogue)]
+        loras = list(self._lora_infos(catalogue))
+        found = [self._with_loras(info, catalogue, loras) for info in self._model_infos(catalogue)]
         there = sum(info.unavailable is None for info in found)
         self._told = {"known": len(found), "available": there}
         return found
@@ -51,6 +51,12 @@ class Stock:
     def loras(self) -> Sequence[LoraInfo]:
         """Return every LoRA that is known: those of the catalogue in its order, then the files beside it."""
         return list(self._lora_infos(self._kept.now()))
+
+    def lora_file(self, name: str) -> Path | None:
+        """Return the file of a LoRA by its id; None where there is none that could be read."""
+        entry = next((entry for entry in self._kept.now().lora if entry.id == name), None)
+        found = self._loras.look().get(name if entry is None else Path(entry.place).stem)
+        return None if found is None or found.kind.problem else self._root / LORAS / found.file
 
     def facts(self) -> Mapping[str, object]:
         """Return what the last look found, without looking: models, and what is wrong with the catalogue."""
@@ -101,11 +107,17 @@ class Stock:
                 )
 
     @staticmethod
-    def _with_loras(info: ModelInfo, catalogue: Catalogue, free: Sequence[LoraInfo]) -> ModelInfo:
-        """Return a model with the LoRAs that the catalogue gives it, and those of its base that only lie there."""
+    def _with_loras(info: ModelInfo, catalogue: Catalogue, loras: Sequence[LoraInfo]) -> ModelInfo:
+        """Return a model with the LoRAs that the catalogue gives it, and the others that only lie there.
+
+        Of both those that are not known to be made for another base: where nobody knows, the engine finds out whether
+        anything fits.
+        """
         said = next((entry.loras for entry in catalogue.model if entry.id == info.id), ())
-        fitting = tuple(lora.id for lora in free if lora.base == info.base != UNKNOWN)
-        return replace(info, supported_loras=(*said, *fitting))
+        listed = {entry.id for entry in catalogue.lora}
+        other = {lora.id for lora in loras if UNKNOWN not in (lora.base, info.base) and lora.base != info.base}
+        free = (lora.id for lora in loras if lora.id not in listed and lora.network != UNKNOWN)
+        return replace(info, supported_loras=tuple(name for name in (*said, *free) if name not in other))
 
 
 def _of_folder(entry: ModelEntry, info: ModelInfo | None, problem: str | None) -> ModelInfo:
@@ -137,8 +149,7 @@ def _of_lora(entry: LoraEntry, found: Dropped[NetworkKind] | None) -> LoraInfo:
         pinned=entry.source.is_pinned,
     )
     if found is None:
-        why = words.MISSING if APPLIED_NETWORKS else words.MISSING_LORA
-        return replace(info, unavailable=why, how=words.how_to_get(entry))
+        return replace(info, unavailable=words.MISSING, how=words.how_to_get(entry))
     kind = found.kind
     base = kind.base if kind.base != UNKNOWN else entry.base
     return replace(info, network=kind.network, base=base, unavailable=_why_not_applied(kind, entry.base))
@@ -149,7 +160,7 @@ def _why_not_applied(kind: NetworkKind, said: str) -> Text | None:
         return words.unusable(kind.problem)
     if UNKNOWN not in (said, kind.base) and said != kind.base:
         return words.bases_differ(said, kind.base)
-    return None if kind.network in APPLIED_NETWORKS else words.NO_LORAS
+    return None if kind.network in APPLIED_NETWORKS else words.not_applied(kind.network)
 
 
 def _bare(name: str, kind: str, why: Text | None) -> ModelInfo:

@@ -8,15 +8,6 @@ from minimon_server.catalog.entries import LoraEntry, ModelEntry, PartEntry
 from minimon_server.errors import Text
 
 MISSING: Final = Text("n'est pas sur le disque", "is not on the disk")
-# Of what this server could not use even if it were there: nobody should wait for gigabytes and then read this.
-MISSING_LORA: Final = Text(
-    "n'est pas sur le disque, et ce serveur n'applique pas encore de LoRA",
-    "is not on the disk, and this server applies no LoRAs yet",
-)
-NO_LORAS: Final = Text(
-    "est là, mais ce serveur n'applique pas encore de LoRA", "is there, but this server applies no LoRAs yet"
-)
-
 LOCAL: Final = Text(
     "rien ne le télécharge, il est livré avec le serveur ou il est à vous",
     "nothing fetches it, it ships with the server or is your own",
@@ -27,6 +18,14 @@ NOWHERE: Final = Text("le catalogue ne sait pas d'où il vient", "the catalogue 
 def unusable(problem: str) -> Text:
     """Return what is said of files that are there and cannot be used; `problem` is in English, as in the log."""
     return Text(f"ne peut pas être utilisé : {problem}", f"cannot be used: {problem}")
+
+
+def not_applied(network: str) -> Text:
+    """Return what is said of an adapter of a kind that the engine does not know."""
+    return Text(
+        f"est là, mais ce serveur n'applique pas les réseaux {network}",
+        f"is there, but this server applies no networks of the kind {network}",
+    )
 
 
 def other_base(base: str) -> Text:

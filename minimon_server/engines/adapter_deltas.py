@@ -126,7 +126,7 @@ def _kronecker(factors: Factors, number: int) -> torch.Tensor:
 def _peft_dora(magnitude: torch.Tensor, pristine: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
     rows = [pristine.shape[0], *([1] * (pristine.ndim - 1))]
     moved = pristine + change
-    norm = _flat(moved).norm(dim=1).reshape(rows)
+    norm = _lengths(moved).reshape(rows)
     return moved * (magnitude.reshape(rows) / norm) - pristine
 
 
@@ -134,13 +134,18 @@ def _lycoris_dora(magnitude: torch.Tensor, pristine: torch.Tensor, change: torch
     moved = pristine + change
     beyond = [1] * (pristine.ndim - 2)
     if magnitude.shape[0] == pristine.shape[0]:
-        norm = _flat(moved).norm(dim=1).reshape(-1, 1, *beyond)
+        norm = _lengths(moved).reshape(-1, 1, *beyond)
     else:
-        norm = _flat(moved.transpose(0, 1)).norm(dim=1).reshape(1, -1, *beyond)
+        norm = _lengths(moved.transpose(0, 1)).reshape(1, -1, *beyond)
     if magnitude.numel() != norm.numel():
         raise BadAdapter(f"its dora_scale has {magnitude.numel()} numbers, the layer {norm.numel()}")
     scale = magnitude.reshape(norm.shape) / (norm + torch.finfo(torch.float32).eps)
     return moved * (weight * (scale - 1) + 1) - pristine
+
+
+def _lengths(rows: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = torch.linalg.vector_norm(_flat(rows), dim=1)
+    return found
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:

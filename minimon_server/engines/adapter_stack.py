@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, weight_change
-from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames
+from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames, sgm_names
 from minimon_server.engines.adapter_reading import Adapter, read_adapter
 from minimon_server.engines.pristine_weights import Place, PristineWeights
 from minimon_server.logs import Logger
@@ -65,6 +65,10 @@ class AdapterStack:
         """Digest and weight of each adapter that is merged, in the order of the sum."""
         return self._worn
 
+    def wears(self, wanted: Sequence[Wanted]) -> bool:
+        """Return whether these adapters are merged, and no others."""
+        return _keys(_order(wanted)) == self._worn
+
     @property
     def is_torn(self) -> bool:
         """Whether weights are changed and by no whole stack: the model is to be given up."""
@@ -76,8 +80,8 @@ class AdapterStack:
         `expect` is called with the bytes that the merge takes at the least. Raise `BadAdapter`, with the model as it
         came; so it is after whatever `expect` or `tell` raise. Raise `LostWeights` when it cannot be had back.
         """
-        order = sorted((one for one in wanted if one.weight), key=lambda one: (one.digest, one.weight))
-        keys = tuple((one.digest, one.weight) for one in order)
+        order = _order(wanted)
+        keys = _keys(order)
         if keys == self._worn:
             return
         adapters = self._read(order)
@@ -129,7 +133,8 @@ class AdapterStack:
                     self._layers[network, name] = module
         listed = {network: [name for own, name in self._layers if own == network] for network in ADAPTED}
         self._names = LayerNames(listed)
-        self._pristine = PristineWeights(self._pipeline, self._files, self._log)
+        blocks = dict(sgm_names(listed["unet"]))
+        self._pristine = PristineWeights(self._pipeline, self._files, blocks, self._log)
 
     def _merge(
         self, adapters: Mapping[str, Adapter], order: Sequence[Wanted], expect: Callable[[int], None], tell: Tell
@@ -183,7 +188,7 @@ class AdapterStack:
             names = ", ".join(one.name for one, _ in uses)
             raise _of(names, BadAdapter(f"{'.'.join(layer)} overflows {str(parameter.dtype).removeprefix('torch.')}"))
         self._changed.add(place)  # before it is: a copy that is cut off leaves half of it
-        with torch.no_grad():
+        with torch.inference_mode():  # as drawing does, which may have made the parameter
             parameter.copy_(merged)
 
     def _has(self, place: Place) -> bool:
@@ -202,6 +207,15 @@ class AdapterStack:
             return largest
         fresh = [one.nbytes for one, place in zip(sizes, places, strict=True) if place not in self._changed]
         return largest + sum(fresh)
+
+
+def _order(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Return the adapters that count, in the order in which their changes are summed."""
+    return sorted((one for one in wanted if one.weight), key=lambda one: (one.digest, one.weight))
+
+
+def _keys(order: Sequence[Wanted]) -> tuple[tuple[str, float], ...]:
+    return tuple((one.digest, one.weight) for one in order)
 
 
 def _of(name: str, error: BadAdapter) -> BadAdapter:

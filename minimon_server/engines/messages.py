@@ -56,6 +56,7 @@ class DrawRequest:
 
     `native_size` is the side at which the model draws whatever `width` and `height` are, as far as was known when this
     was made: for estimates alone, for the engine asks the model itself. None: it draws the size that is asked for.
+    `trigger_words` are those of the adapters that stand in the prompt; they decide nothing beyond it.
 
     `guidance_rescale` is 0 to 1. `format` is one of `picture_formats.FORMATS`, and
     `quality`, 1 to 100, is None for the formats that lose nothing.
@@ -81,6 +82,7 @@ class DrawRequest:
     strength: float | None = None
     hires: Hires | None = None
     native_size: int | None = None
+    trigger_words: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[InputPicture, ...]:
@@ -105,7 +107,8 @@ class DrawRequest:
     @property
     def stack(self) -> str:
         """What must be loaded to draw this; jobs of one stack follow each other without a load between them."""
-        return "+".join([self.model, *(f"{adapter.name}:{adapter.weight:g}" for adapter in self.adapters)])
+        used = sorted(f"{adapter.name}:{adapter.weight:g}" for adapter in self.adapters if adapter.weight)
+        return "+".join([self.model, *used])
 
 
 def drawn_steps(steps: int, strength: float | None) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 from minimon_server.errors import Text
 
 # What the engine can draw with today, by the networks of LoRAs that the catalogue knows.
-APPLIED_NETWORKS: Final[frozenset[str]] = frozenset()
+APPLIED_NETWORKS: Final[frozenset[str]] = frozenset({"lora", "locon", "dora", "loha", "lokr", "full", "mixed"})
 
 
 @dataclass(frozen=True, slots=True)

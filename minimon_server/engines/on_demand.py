@@ -10,6 +10,7 @@ from typing import Final
 from minimon_server import __version__
 from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.devices import DeviceWish, cuda_problem
+from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     NO_INPUTS,
@@ -24,6 +25,7 @@ from minimon_server.engines.messages import (
     Stopped,
 )
 from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.weight_files import FindAdapter
 from minimon_server.errors import StartupError, Text
 from minimon_server.logs import Logger
 
@@ -66,9 +68,17 @@ def read_picture(data: bytes, transparent: str) -> NormalPicture:
     return input_pictures.normalised(data, transparent)
 
 
-def make_engine(models: ModelFolders | Models, device: DeviceWish, log: Logger) -> OnDemand:
+def make_engine(
+    models: ModelFolders | Models,
+    device: DeviceWish,
+    log: Logger,
+    adapters: FindAdapter | None = None,
+    hashes: FileHashes | None = None,
+) -> OnDemand:
     """Return who draws prompts, or raise: `NoEngine` where the packages are missing, which is no mistake, and
     `StartupError` where a device was wished for that cannot be had. Imports none of the packages.
+
+    `adapters` finds their files, and `hashes` knows those of all files; see `SdxlEngine`.
     """
     missing = missing_packages()
     if missing:
@@ -94,7 +104,7 @@ def make_engine(models: ModelFolders | Models, device: DeviceWish, log: Logger) 
             from minimon_server.engines.sdxl import SdxlEngine
         finally:
             hold_warnings(False)
-        return SdxlEngine(models, device, log, memory)
+        return SdxlEngine(models, device, log, memory, adapters, hashes)
 
     return OnDemand(make, log, memory)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from minimon_server.engines import input_metadata
+from minimon_server.engines.file_hashes import SHORT
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.schedulers import KINDS
 
@@ -29,6 +30,7 @@ def describe(request: DrawRequest, seed: int, made_by: Mapping[str, Any]) -> dic
         "scheduler": request.scheduler,
         "clip_skip": request.clip_skip,
         "adapters": [{"name": adapter.name, "weight": adapter.weight} for adapter in request.adapters],
+        "trigger_words": list(request.trigger_words),
         "format": request.format,
         "quality": request.quality,
         **input_metadata.described(request),
@@ -39,6 +41,8 @@ def describe(request: DrawRequest, seed: int, made_by: Mapping[str, Any]) -> dic
 def infotext(told: Mapping[str, Any]) -> str:
     """Return what `describe` told in the form that A1111's "PNG info" and the sites of models read."""
     scheduler = told["scheduler"]
+    hashes = told.get("hashes") or {}
+    loras = ", ".join(f"{name}: {digest[:SHORT]}" for name, digest in (hashes.get("loras") or {}).items())
     pairs = {
         "Steps": told["steps"],
         "Sampler": KINDS[scheduler].label if scheduler in KINDS else told["scheduler_class"],
@@ -46,10 +50,13 @@ def infotext(told: Mapping[str, Any]) -> str:
         "Seed": told["seed"],
         "Size": f"{told['width']}x{told['height']}",
         "Drawn at": told.get("drawn_at"),
+        "Model hash": (hashes.get("model") or "")[:SHORT] or None,
         "Model": _quoted(told["model"]),
+        "VAE hash": (hashes.get("vae") or "")[:SHORT] or None,
         "Clip skip": told["clip_skip"],
         "CFG rescale": f"{rescale:g}" if (rescale := told["guidance_rescale"]) else None,
         **input_metadata.pairs(told),
+        "Lora hashes": _quoted(loras) if loras else None,
         "Version": f"Minimon {told['versions']['minimon']}",
     }
     lines = [told["prompt"]]

@@ -18,7 +18,9 @@ from minimon_server.logs import Logger
 # A network of the pipeline, and the dotted name of one of its parameters.
 Place = tuple[str, str]
 # CLIP's body is a layer of its own in some versions of the library only, and so in some files.
-_OTHER_NAMES: Final = ("text_model.",)
+_BODY: Final = "text_model."
+# Where the networks lie in a single file of the Civitai layout; the second text encoder's has another form there.
+_INSIDE: Final = {"unet": "model.diffusion_model.", "text_encoder": "conditioner.embedders.0.transformer."}
 
 
 class LostWeights(Exception):
@@ -28,9 +30,12 @@ class LostWeights(Exception):
 class PristineWeights:
     """Of one pipeline. For one thread."""
 
-    def __init__(self, pipeline: Any, files: Mapping[str, list[Path]], log: Logger) -> None:
-        """`files` are the safetensors files that each network was loaded from; none where they have another layout."""
+    def __init__(self, pipeline: Any, files: Mapping[str, list[Path]], blocks: Mapping[str, str], log: Logger) -> None:
+        """`files` are the safetensors files that each network was loaded from; `blocks` the UNet's layers by the names
+        of sgm's blocks, as single files have them.
+        """
         self._pipeline = pipeline
+        self._blocks = blocks
         self._log = log
         self._stamps: dict[Path, tuple[int, ...]] = {}
         self._where: dict[Place, tuple[Any, str]] = {}
@@ -81,7 +86,7 @@ class PristineWeights:
     def restore(self, places: list[Place]) -> None:
         """Write these parameters as they came; raise `LostWeights` when that cannot be done."""
         self.check()
-        with torch.no_grad():
+        with torch.inference_mode():  # as drawing does, which may have made the parameters
             for place in places:
                 self.parameter(place).copy_(self.weight(place))
 
@@ -95,16 +100,17 @@ class PristineWeights:
         stamp = _stamp(path)
         try:
             file = safe_open(path, framework="pt")
-            names = list(file.keys())
+            names = list(file.keys())  # type: ignore[no-untyped-call] # the library's own stub
         except (OSError, SafetensorError) as error:
             self._log.warning("weights not mapped", file=path.name, reason=type(error).__name__)
             return
         self._stamps[path] = stamp
         for name in names:
-            self._where[network, name] = file, name
-            for other in _OTHER_NAMES:
-                self._where.setdefault((network, name.removeprefix(other)), (file, name))
-                self._where.setdefault((network, other + name), (file, name))
+            own = name.removeprefix(_INSIDE.get(network, ""))
+            layer, _, kind = own.rpartition(".")
+            own = f"{self._blocks[layer]}.{kind}" if network == "unet" and layer in self._blocks else own
+            for other in (own, own.removeprefix(_BODY), _BODY + own):
+                self._where.setdefault((network, other), (file, name))
 
     def _serves(self, place: Place, parameter: torch.Tensor) -> bool:
         if place not in self._where:

@@ -1,14 +1,16 @@
-"""The SDXL engine: which pipeline is in memory, and what becomes of failures. Knows nothing of queues, jobs, files."""
+"""The SDXL engine: which pipeline is in memory, and what becomes of failures. Knows nothing of queues and jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.checkpoint_files import Models, OnDisk, fingerprint_of_model
 from minimon_server.engines.checkpoint_loading import load_model
 from minimon_server.engines.devices import DeviceWish
+from minimon_server.engines.file_hashes import FileHashes, Hashing
 from minimon_server.engines.lost_device import is_lost
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
@@ -22,13 +24,16 @@ from minimon_server.engines.messages import (
 from minimon_server.engines.model_folders import BrokenModel, ModelFolders
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_files import can_be_written
+from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_memory import give_memory_back
+from minimon_server.engines.sdxl_stack import Worn, put_on
 from minimon_server.engines.textual_inversion import TrainedWords
+from minimon_server.engines.weight_files import FindAdapter, by_stem, hashed_parts, weight_files
 from minimon_server.logs import Logger
 
 
@@ -36,32 +41,43 @@ from minimon_server.logs import Logger
 class _Loaded:
     """One model in memory."""
 
-    stack: str
     folder: OnDisk
     pipeline: Any
     previews: Previews
     fingerprint: str
     rests: bool  # its parts lie in main memory, and come to the device when they are needed
+    stack: AdapterStack
+    hashing: Hashing
 
 
 class SdxlEngine:
     """An `Engine` over the folders and files of `models`. Loads on first need, and holds one model at a time."""
 
     def __init__(
-        self, models: ModelFolders | Models, wish: DeviceWish, log: Logger, tally: MemoryTally | None = None
+        self,
+        models: ModelFolders | Models,
+        wish: DeviceWish,
+        log: Logger,
+        tally: MemoryTally | None = None,
+        adapters: FindAdapter | None = None,
+        hashes: FileHashes | None = None,
     ) -> None:
+        """`adapters` finds their files; without it they are those of the folder `loras` by their stems."""
         self._models = models
+        self._adapters = adapters or by_stem(models.root)
+        self._hashes = hashes or FileHashes(log)
         self._wish: DeviceWish = wish
         self._log = log
         self._tally = tally or MemoryTally()
         self._place: Place | None = None
         self._model: _Loaded | None = None
+        self._stack = ""  # what the model could draw at once
         self._trained = TrainedWords(models.root / "embeddings", log)
 
     @property
     def loaded(self) -> str | None:
         """The stack that could draw at once, or None."""
-        return self._model.stack if self._model else None
+        return self._stack if self._model else None
 
     def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Load what the request needs, then draw all its pictures; see `Engine.draw`."""
@@ -80,13 +96,12 @@ class SdxlEngine:
             folder = self._models.find(request.model)
             canvas = Canvas(request, folder.native_size)
             ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally)
-            model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
+            model, worn = self._dressed(request, folder, teller, ladder)
         except BrokenModel as error:
             text = str(error)
         else:
-            ladder.stand_on(model.pipeline, rests=model.rests)
             place, fingerprint = self._here(), model.fingerprint
-            return Drawing(
+            drawing = Drawing(
                 request,
                 model.pipeline,
                 model.previews,
@@ -97,9 +112,36 @@ class SdxlEngine:
                 self._trained,
                 inputs,
                 canvas,
-            ).all()
+                worn,
+            )
+            return drawing.all()
         give_memory_back()  # outside the handler, where what was read of the model is gone
         raise EngineFault(text)
+
+    def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> tuple[_Loaded, Worn]:
+        """Return the loaded model with the adapters of a request merged, and what is told of them."""
+        for _ in range(2):
+            model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
+            ladder.stand_on(model.pipeline, rests=model.rests)
+            worn = None
+            try:
+                worn = put_on(
+                    model.stack, request, self._adapters, self._hashes, ladder, lambda *at: teller.tell("loading", *at)
+                )
+            except LostWeights as error:
+                self._log.warning("weights changed on the disk: loaded anew", model=request.model, file=str(error))
+            finally:
+                if worn is None:
+                    ladder.undo()
+                    self._stack = self._stack if model.stack.worn else request.model
+                    if model.stack.is_torn:
+                        self.close()
+            if worn is not None:
+                self._stack = request.stack
+                return model, replace(worn, model=model.hashing)
+            del model
+            self.close()
+        raise EngineFault(f"The files of {request.model} change while they are read; nothing was drawn.", retry=True)
 
     def close(self) -> None:
         """Give everything back."""
@@ -122,15 +164,16 @@ class SdxlEngine:
             ladder.look_at(folder)
             pipeline = load_model(folder, ladder.resting, lambda read, whole: teller.tell("loading", read, whole))
             previews, fingerprint = Previews(pipeline.vae), fingerprint_of_model(folder)
-            self._model = _Loaded(request.stack, folder, pipeline, previews, fingerprint, ladder.offloaded)
+            stack = AdapterStack(pipeline, weight_files(folder), self._here().device, self._log)
+            hashing = self._hashes.begin(hashed_parts(folder))
+            self._model = _Loaded(folder, pipeline, previews, fingerprint, ladder.offloaded, stack, hashing)
+            self._stack = request.model
             self._log.info("model loaded", model=request.model, device=self._here().name, rests=ladder.offloaded)
         return self._model
 
 
 def refuse_what_cannot_be(request: DrawRequest) -> None:
     """Raise `EngineFault` for what no model here could do, before anything is loaded for it."""
-    if request.adapters:
-        raise EngineFault("Adapters (LoRA) cannot be used yet; nothing was drawn without them.")
     if request.scheduler is not None and request.scheduler not in SCHEDULERS:
         raise EngineFault(f"There is no scheduler {request.scheduler}; there are: {', '.join(SCHEDULERS)}.")
     if not request.seeds or request.steps < 1:

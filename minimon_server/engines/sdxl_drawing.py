@@ -36,9 +36,11 @@ from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_numbers import HALVES, NotANumber, in_float32, widened
 from minimon_server.engines.sdxl_prompts import Spoken, encode
 from minimon_server.engines.sdxl_schedulers import fresh, refuse_steps
+from minimon_server.engines.sdxl_stack import Worn
 from minimon_server.engines.textual_inversion import TrainedWords
 
 PREVIEW_EVERY: Final = 5  # steps
+NOTHING_WORN: Final = Worn()
 VERSIONS: Final = {"minimon": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
 
 
@@ -71,8 +73,10 @@ class Drawing:
         trained: TrainedWords | None = None,
         inputs: Mapping[str, bytes] = NO_INPUTS,
         canvas: Canvas | None = None,
+        worn: Worn = NOTHING_WORN,
     ) -> None:
         self._request = request
+        self._worn = worn
         self._pipeline = pipeline
         self._previews = previews
         self._place = place
@@ -106,6 +110,7 @@ class Drawing:
         ladder.look_ahead()
         self._teller.tell("drawing", 0, self._total)
         latents = [ladder.run("drawing", partial(self._latents, number, spoken)) for number in range(count)]
+        self._worn.await_hashes(lambda: self._teller.tell("decoding", 0, count))
         pictures = []
         for index, (seed, one) in enumerate(zip(request.seeds, latents, strict=True)):
             self._teller.tell("decoding", index, count)
@@ -222,7 +227,8 @@ class Drawing:
             "scheduler_class": type(self._own_scheduler).__name__,
             **spoken.amounts,
             "trained_words": dict(sorted(spoken.trained.items())),
-            "ignored": list(spoken.ignored),
+            "ignored": [*spoken.ignored, *self._worn.ignored],
+            "hashes": self._worn.hashes,
             "device": self._place.name,
             "dtype": str(self._drawn_in[seed]).removeprefix("torch."),
             "decoded_in": decoded_in,

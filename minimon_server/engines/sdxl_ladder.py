@@ -33,11 +33,12 @@ from minimon_server.engines.sdxl_memory import (
 from minimon_server.logs import Logger
 
 T = TypeVar("T")
-Stage = Literal["loading", "prompt", "drawing", "decoding"]
+Stage = Literal["loading", "merging", "prompt", "drawing", "decoding"]
 
 # The networks that a stage computes with: all that stays on the device when parts are offloaded.
 PARTS: Final[dict[Stage, tuple[str, ...]]] = {
     "loading": (),
+    "merging": (),
     "prompt": ("text_encoder", "text_encoder_2"),
     "drawing": ("unet",),
     "decoding": ("vae",),
@@ -118,6 +119,10 @@ class Ladder:
     def look_at_words(self, needed: int) -> None:
         """The same before a prompt is encoded, whose embeddings take `needed` bytes at the least."""
         self._expect("prompt", lambda: needed)
+
+    def look_at_merge(self, needed: int) -> None:
+        """The same before adapters are merged, which takes `needed` bytes at the least."""
+        self._expect("merging", lambda: needed)
 
     def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
         left, tried = list(RUNGS), list[str]()

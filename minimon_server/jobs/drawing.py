@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from minimon_server.engines.memory_tally import MemoryTally
-from minimon_server.engines.messages import DrawRequest, Engine, InputPicture
+from minimon_server.engines.messages import AdapterUse, DrawRequest, Engine, InputPicture
 from minimon_server.engines.model_info import LoraInfo as LoraInfo  # the web knows jobs, and no engine
 from minimon_server.engines.model_info import ModelInfo as ModelInfo
 from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.engines.schedulers import named
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
-from minimon_server.jobs.asked_adapters import adapters_of, none_such
+from minimon_server.jobs.added_words import prefixed, triggered
+from minimon_server.jobs.asked_adapters import adapters_of, lora_mistakes, none_such, trigger_words, unfit
 from minimon_server.jobs.errors import ModelNotAvailable
 from minimon_server.jobs.input_rules import (
     MOST_PIXELS,
@@ -26,6 +27,7 @@ from minimon_server.jobs.input_rules import (
 
 LARGEST_SEED: Final = 2**53 - 1
 USUAL_WEIGHT: Final = 1.0
+NO_LORAS: Final[Mapping[str, LoraInfo]] = {}
 _TOO_LARGE: Final = Text(
     f"largeur fois hauteur : au plus {MOST_PIXELS} pixels", f"width times height: at most {MOST_PIXELS} pixels"
 )
@@ -40,7 +42,8 @@ class Drawing:
     they serve who names none. `facts` is what `/ready` tells of them, and waits for nothing. `schedulers` are the names
     that the engine knows besides a model's own. `unavailable` says why nobody draws here.
     `versions` are those of what decides pixels, by the names under which a picture tells them, and `fingerprint` tells
-    a model's weights from others; it may block, too. `memory` counts how often memory ran out.
+    a model's weights from others; it may block, too, as may `hashes`, which returns the SHA-256 of a model, its VAE and
+    of LoRAs, by their names in a picture's metadata. `memory` counts how often memory ran out.
     """
 
     models: Callable[[], Sequence[ModelInfo]]
@@ -50,6 +53,7 @@ class Drawing:
     versions: Callable[[], Mapping[str, str]] = dict
     fingerprint: Callable[[str], str | None] = lambda _model: None
     trained: Callable[[Sequence[str], Collection[str]], Mapping[str, str]] = lambda _texts, _names: {}
+    hashes: Callable[[str, Collection[str]], Mapping[str, str]] = lambda _model, _loras: {}
     memory: MemoryTally = field(default_factory=MemoryTally)
     loras: Callable[[], Sequence[LoraInfo]] = tuple
     facts: Callable[[], Mapping[str, object]] = field(default=dict)
@@ -91,6 +95,7 @@ class Asked:
     mask: InputPicture | None = None
     strength: float | None = None
     hires: AskedHires | None = None
+    add_trigger_words: bool = False
     exact: bool = False
 
 
@@ -99,18 +104,15 @@ def request_for(
     models: Mapping[str, ModelInfo],
     schedulers: Sequence[str],
     draw_seed: Callable[[], int],
-    loras: Mapping[str, LoraInfo] | None = None,
+    loras: Mapping[str, LoraInfo] = NO_LORAS,
 ) -> DrawRequest:
     """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once.
 
     What is known and cannot be used now raises `ModelNotAvailable`, with what would change that. The prompt of the
-    request is what is drawn: the model's prefix stands in it, and `/status` shows it.
+    request is what is drawn, with what is put around it; `/status` shows it.
     """
-    loras = loras or {}
-    model = _meant(asked, models, schedulers)
-    adapters, _ = adapters_of(asked.prompt, asked.loras, model.supported_loras)
-    for lora in (loras[use.name] for use in adapters if use.name in loras):
-        _check_use(lora)
+    model = _meant(asked, models, schedulers, loras)
+    adapters = _adapters(asked, model, loras)
     width, height, steps = _extent(asked, model)
     wished = model.scheduler if asked.scheduler is None else asked.scheduler
     scheduler = None if wished is None else named(wished, _there(model, schedulers))
@@ -118,9 +120,11 @@ def request_for(
     # What rescales guidance is a default only where there is guidance: else every picture would tell it as ignored.
     rescale = model.guidance_rescale if guidance > 1 else 0.0
     first = draw_seed() if asked.seed is None else asked.seed
+    words, adding = trigger_words(adapters, loras), asked.add_trigger_words and not asked.exact
+    prompt, triggers = triggered(prefixed(asked.prompt, model.prompt_prefix), words, add=adding)
     return DrawRequest(
         model=model.id,
-        prompt=prefixed(asked.prompt, model.prompt_prefix),
+        prompt=prompt,
         negative_prompt=prefixed(asked.negative_prompt, model.negative_prefix),
         seeds=tuple((first + number) % (LARGEST_SEED + 1) for number in range(asked.count)),
         width=width,
@@ -138,13 +142,25 @@ def request_for(
         strength=(asked.strength or USUAL_STRENGTH) if asked.init_image else None,
         hires=hires_after(asked.hires, width, height, steps) if asked.hires else None,
         native_size=model.native_size,
+        trigger_words=triggers,
     )
 
 
-def _meant(asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str]) -> ModelInfo:
+def _adapters(asked: Asked, model: ModelInfo, loras: Mapping[str, LoraInfo]) -> tuple[AdapterUse, ...]:
+    """Return the adapters of a request without mistakes; raise `ModelNotAvailable` where one cannot be used now."""
+    adapters, _ = adapters_of(asked.prompt, asked.loras, model.supported_loras)
+    for use in adapters:
+        if use.name in loras:
+            _check_use(loras[use.name])
+    return adapters
+
+
+def _meant(
+    asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str], loras: Mapping[str, LoraInfo]
+) -> ModelInfo:
     """Return the model that is asked for, with the defaults that count for this request; raise as `request_for`."""
     _check_that_one_is_there(asked, models)
-    mistakes = mistakes_in(asked, models, schedulers)
+    mistakes = mistakes_in(asked, models, schedulers, loras=loras)
     if mistakes:
         raise InvalidRequest(fields=mistakes)
     model = models[_name(asked, models)]
@@ -161,16 +177,12 @@ def weight_of(lora: LoraInfo | None, asked: float | None) -> float:
     return lora.default_weight if lora else USUAL_WEIGHT
 
 
-def prefixed(prompt: str, prefix: str) -> str:
-    """Return a prompt with the words that a model wants before it, unless it begins with the first of them already."""
-    first = prefix.split(",", 1)[0].strip()
-    if not first or prompt.lstrip().startswith(first):
-        return prompt
-    return f"{prefix.rstrip(', ')}, {prompt}" if prompt else prefix
-
-
 def mistakes_in(
-    asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str], wrong: Collection[str] = ()
+    asked: Asked,
+    models: Mapping[str, ModelInfo],
+    schedulers: Sequence[str],
+    wrong: Collection[str] = (),
+    loras: Mapping[str, LoraInfo] = NO_LORAS,
 ) -> list[FieldMistake]:
     """Return what a request names that there is none of among `models`, which are some, and how it is too large.
 
@@ -180,8 +192,13 @@ def mistakes_in(
     name = _name(asked, models)
     model = None if "model" in wrong else models.get(name)
     if model is not None:
-        _, wrong_tags = adapters_of(asked.prompt, asked.loras, model.supported_loras)
-        named = [*_unknown_loras(asked, model), *wrong_tags, *_wrong_clip_skip(asked, model)]
+        others = unfit(model, loras)
+        _, wrong_tags = adapters_of(asked.prompt, asked.loras, model.supported_loras, others)
+        named = [
+            *lora_mistakes(asked.loras, model.supported_loras, others),
+            *wrong_tags,
+            *_wrong_clip_skip(asked, model),
+        ]
         mistakes += [one for one in named if not _tells(one.field, wrong)]
     elif "model" not in wrong:
         mistakes.append(FieldMistake("model", none_such(name for name in models if models[name].unavailable is None)))
@@ -263,14 +280,6 @@ def _tells(field: str, wrong: Collection[str]) -> bool:
     """Return whether a field, or what it is part of, was told as wrong."""
     parts = field.split(".")
     return any(".".join(parts[: number + 1]) in wrong for number in range(len(parts)))
-
-
-def _unknown_loras(asked: Asked, model: ModelInfo) -> list[FieldMistake]:
-    return [
-        FieldMistake(f"loras.{number}.name", none_such(model.supported_loras))
-        for number, (name, _) in enumerate(asked.loras)
-        if name not in model.supported_loras
-    ]
 
 
 def _wrong_clip_skip(asked: Asked, model: ModelInfo) -> list[FieldMistake]:

@@ -9,10 +9,12 @@ from minimon_server.catalog.kept import KeptCatalogue
 from minimon_server.catalog.single_files import said_in
 from minimon_server.catalog.stock import CATALOGUE, Stock
 from minimon_server.engines.checkpoint_files import Models
+from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.on_demand import NoEngine, make_engine, versions
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.trained_files import digests_here
+from minimon_server.engines.weight_files import hashes_here
 from minimon_server.jobs.drawing import Drawing, nobody_draws
 from minimon_server.logs import Logger
 from minimon_server.settings import Settings
@@ -24,12 +26,14 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     kept = KeptCatalogue(settings.models_dir / CATALOGUE, log)
     models = Models(folders, said_in(kept), log)
     stock = Stock(settings.models_dir, folders, log, kept)
+    hashes = FileHashes(log)
     try:
-        engine = make_engine(models, settings.device, log)
+        engine = make_engine(models, settings.device, log, stock.lora_file, hashes)
         weights = models.fingerprint
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
     except NoEngine as error:
         log.warning("prompts cannot be drawn", reason=error.text.en)
         drawing = replace(nobody_draws(error.text), models=stock.models)
     words = partial(digests_here, settings.models_dir / "embeddings")
-    return replace(drawing, loras=stock.loras, facts=stock.facts, trained=words)
+    digests = partial(hashes_here, models, stock.lora_file, hashes)
+    return replace(drawing, loras=stock.loras, facts=stock.facts, trained=words, hashes=digests)

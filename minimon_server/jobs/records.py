@@ -39,6 +39,7 @@ def read_job(job_id: str, number: int, state: str, fence: int, request: bytes, r
     asked["seeds"] = tuple(asked["seeds"])
     asked["adapters"] = tuple(AdapterUse(**adapter) for adapter in asked["adapters"])
     # A request of before these were known says nothing of them.
+    asked["trigger_words"] = tuple(asked.get("trigger_words", ()))
     for name, kind in (("init_image", InputPicture), ("mask", InputPicture), ("hires", Hires)):
         if asked.get(name) is not None:
             asked[name] = kind(**asked[name])

@@ -44,6 +44,9 @@ _BEGUN_WITH: Final = Text(
 )
 # What decided a picture and cannot be had from its file, each with the reason.
 NOT_REPLAYABLE: Final[Mapping[str, Text]] = {"init_image": _BEGUN_WITH, "mask": _BEGUN_WITH, "strength": _BEGUN_WITH}
+# What follows from prompt, LoRAs and model, and what a body says that stands in the prompt of a file already.
+DERIVED: Final = frozenset({"trigger_words", "native_size"})
+IN_THE_PROMPT: Final = frozenset({"add_trigger_words"})
 # What an engine tells besides: how it went, not what was asked.
 MADE_BY: Final = frozenset(
     {
@@ -64,11 +67,14 @@ MADE_BY: Final = frozenset(
         "versions",
         "engine",
         "model_fingerprint",
+        "hashes",
+        *DERIVED,
     }
 )
 WEIGHT_DIGITS: Final = 9  # what a sum of weights is wrong by, as the numbers of a computer are, is less
 MOST_NAMED: Final = 20
 NONE_TRAINED: Final[Mapping[str, str]] = MappingProxyType({})
+NO_HASHES: Final[Mapping[str, str]] = MappingProxyType({})
 LONGEST_NAME: Final = 64
 
 _MISSING: Final = Text("manque dans ce fichier", "is missing in this file")
@@ -113,12 +119,16 @@ def _beside_tags(prompt: object, adapters: object) -> object:
 
 
 def differences(
-    told: Mapping[str, Any], here: Mapping[str, str], fingerprint: str | None, trained: Mapping[str, str] = NONE_TRAINED
+    told: Mapping[str, Any],
+    here: Mapping[str, str],
+    fingerprint: str | None,
+    trained: Mapping[str, str] = NONE_TRAINED,
+    hashes: Mapping[str, str] = NO_HASHES,
 ) -> list[dict[str, str | None]]:
     """Return what decided the picture and is not the same here, by name: `then`, and `now`; None where it is not.
 
     `here` are the versions, `fingerprint` is the model's, and `trained` are the words that the prompts may hold, with
-    their files' digests; files of earlier versions told none.
+    their files' digests; `hashes` are those of the files of model, VAE and LoRAs. Files of earlier versions told none.
     """
     versions = told.get("versions")
     then = versions if isinstance(versions, dict) else {}
@@ -127,6 +137,12 @@ def differences(
     changed = [{"what": "model_fingerprint", "then": _shown(was), "now": fingerprint}] if was != fingerprint else []
     if told.get("decoded") == "tiled":  # for want of memory: its seams show where the tiles were
         changed.append({"what": "decoded", "then": "tiled", "now": "whole"})
+    hashed = told_hashes(told)
+    changed += [
+        {"what": f"hashes.{name}"[:LONGEST_NAME], "then": digest, "now": hashes.get(name)}
+        for name, digest in hashed.items()
+        if digest != hashes.get(name)
+    ]
     words = trained_words(told)
     changed += [
         {"what": f"trained_words.{name}"[:LONGEST_NAME], "then": words.get(name), "now": trained.get(name)}
@@ -145,6 +161,17 @@ def trained_words(told: Mapping[str, Any]) -> dict[str, str]:
     found = told.get("trained_words")
     pairs = list(found.items())[:MOST_NAMED] if isinstance(found, dict) else []
     return {name: digest[:LONGEST_NAME] for name, digest in pairs if isinstance(digest, str)}
+
+
+def told_hashes(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hashes that a file tells: `model`, `vae`, and `loras.<name>`."""
+    found = told.get("hashes")
+    if not isinstance(found, dict):
+        return {}
+    loras = found.get("loras")
+    named = {f"loras.{name}": one for name, one in list(loras.items())[:MOST_NAMED]} if isinstance(loras, dict) else {}
+    whole = {"model": found.get("model"), "vae": found.get("vae"), **named}
+    return {name: digest[:LONGEST_NAME] for name, digest in whole.items() if isinstance(digest, str)}
 
 
 def _shown(value: object) -> str | None:

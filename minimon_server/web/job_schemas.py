@@ -101,6 +101,10 @@ class DrawBody(BaseModel):
         None, **said("Quelle part en redessiner ; 0,75 sinon.", "How much of it to draw anew; 0.75 without it.")
     )
     hires: HiresWish | None = Field(None, **said("Une seconde passe, plus grande.", "A second pass at a larger size."))
+    add_trigger_words: bool = Field(
+        False,
+        **said("Ajoute au prompt les mots déclencheurs des LoRA.", "Adds the LoRAs' trigger words to the prompt."),
+    )
 
 
 class Meta(BaseModel):

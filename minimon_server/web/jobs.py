@@ -218,12 +218,13 @@ class JobDesk:
         """Return what a body with mistakes names that there is none of here: who mends them all need not come twice."""
         try:
             models = await self._looks.now() if examined.members else {}
+            known = await self._loras.now() if examined.members else {}
         except ModelNotAvailable:
             return ()  # what is wrong in itself is wrong whatever models there are
         if not models:
             return ()
         wrong = frozenset(mistake.field for mistake in examined.mistakes)
-        return mistakes_in(sketched(examined.members, wrong), models, self._drawing.schedulers, wrong)
+        return mistakes_in(sketched(examined.members, wrong), models, self._drawing.schedulers, wrong, known)
 
     async def status(self, request: Request) -> Response:
         """Tell where a job stands."""

@@ -33,6 +33,8 @@ from minimon_server.web.jobs import GENERATE, JSON, JobDesk, json_answer
 from minimon_server.web.observe import note
 from minimon_server.web.validation import Examined, examine_json, read_query
 
+# A model's fingerprint; the digests of trained words; the hashes of model, VAE and LoRAs.
+Here = tuple[str | None, Mapping[str, str], Mapping[str, str]]
 # Models whose weights are looked at, at once.
 AT_ONCE: Final = 8
 _WANTED: Final = Text(
@@ -90,26 +92,31 @@ class ReplayDesk:
             del data
         examined = _examined(told)
         accepted, status, headers = await self._desk.accept(request, examined, exact=True)
-        fingerprint, trained = await self._here(request, told)
-        accepted["differences"] = replay.differences(told, self._drawing.versions(), fingerprint, trained)
+        fingerprint, trained, hashes = await self._here(request, told)
+        versions = self._drawing.versions()
+        accepted["differences"] = replay.differences(told, versions, fingerprint, trained, hashes)
         return json_answer(accepted, status, headers)
 
-    async def _here(self, request: Request, told: Mapping[str, Any]) -> tuple[str | None, Mapping[str, str]]:
-        """Return what tells a model's weights, and trained words, from others; nothing when the disk is silent.
+    async def _here(self, request: Request, told: Mapping[str, Any]) -> Here:
+        """Return what tells a model's weights, trained words, and LoRAs from others; nothing when the disk is silent.
 
         The job is accepted, whatever the disk does now, and whoever sent the file must hear of it.
         """
         texts = [str(told["prompt"]), str(told["negative_prompt"])]
         names = replay.trained_words(told)
 
-        def look() -> tuple[str | None, Mapping[str, str]]:
-            return self._drawing.fingerprint(str(told["model"])), self._drawing.trained(texts, names)
+        model, hashed = str(told["model"]), replay.told_hashes(told)
+        loras = [name.removeprefix("loras.") for name in hashed if name.startswith("loras.")]
+
+        def look() -> Here:
+            hashes = self._drawing.hashes(model, loras) if hashed else {}
+            return self._drawing.fingerprint(model), self._drawing.trained(texts, names), hashes
 
         try:
             return await self.disk.do(look)
         except TimeoutError:
             note(request.scope, fingerprint="the folder of models does not answer")
-            return None, {}
+            return None, {}, {}
 
 
 def _told_in(data: bytes, media_type: str) -> Mapping[str, Any]:

@@ -75,6 +75,10 @@ PEFT = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
         ({**lora(CROSS, 2048), **loha(SELF, 640)}, NetworkKind("mixed", "sdxl")),
         ({f"{CROSS}.weight": (640,), f"{CROSS}.on_input": ()}, NetworkKind("ia3", "unknown")),
         ({f"{PEFT}.lora_A.weight": (4, 2048), f"{PEFT}.lora_B.weight": (640, 4)}, NetworkKind("lora", "sdxl")),
+        (
+            {f"{PEFT[:-4]}processor.to_k_lora.{part}.weight": (4, 768) for part in ("down", "up")},
+            NetworkKind("lora", "sd15"),
+        ),
         ({f"{PEFT}.lora.down.weight": (4, 768), f"{PEFT}.lora.up.weight": (320, 4)}, NetworkKind("lora", "sd15")),
         (
             {

@@ -169,8 +169,24 @@ def test_a_file_that_is_not_what_the_catalogue_says_is_not_used(tmp_path: Path) 
     pony = stock.models()[1]
     assert (pony.unavailable, pony.prediction, pony.how) == (None, "v", None)
     anime = stock.loras()[0]
-    assert (anime.unavailable, anime.network, anime.default_weight) == (words.NO_LORAS, "lora", 0.75)
+    assert (anime.unavailable, anime.network, anime.default_weight) == (None, "lora", 0.75)
     assert names(stock.loras()) == ["style-anime", "character-detailed"]
+    assert stock.lora_file("style-anime") == tmp_path / "loras" / "style-anime.safetensors"
+    assert stock.lora_file("character-detailed") is None
+
+
+def test_a_lora_goes_with_models_unless_it_is_known_to_be_for_others(tmp_path: Path) -> None:
+    shutil.copy(HOME / "models" / CATALOGUE, tmp_path)
+    write(tmp_path / "loras" / "style-anime.safetensors", lora(CROSS, 768))
+    write(tmp_path / "loras" / "tiny one.safetensors", lora(CROSS, 96))
+    write(tmp_path / "loras" / "old.safetensors", lora(CROSS, 768))
+    (tmp_path / "loras" / "bad.pt").write_bytes(b"")
+    stock = stock_of(tmp_path)
+    supported = {model.id: model.supported_loras for model in stock.models()}
+    assert supported["pony-xl-v6"] == ("character-detailed", "tiny one")
+    assert supported["minimon-tiny"] == ("tiny one",)
+    assert stock.lora_file("tiny one") == tmp_path / "loras" / "tiny one.safetensors"
+    assert (stock.lora_file("bad"), stock.lora_file("nobody")) == (None, None)
 
 
 def test_of_two_with_one_id_the_catalogue_then_the_folder_counts(models: Path, tmp_path: Path) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from lycoris import create_lycoris
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from minimon_server.engines.adapter_stack import AdapterStack, Wanted
+from minimon_server.engines.messages import AdapterUse, DrawnPicture, DrawRequest
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
+from tests.engines.exhaustion import pipeline
 from tests.small_pipeline import SIDE, TIME_IDS, WIDTHS
 
 CPU = torch.device("cpu")
@@ -104,19 +110,19 @@ def wanted(path: Path, weight: float = 1.0) -> Wanted:
     return Wanted(path.stem, path, sha256(path.read_bytes()).hexdigest(), weight)
 
 
-def stack_over(pipeline: Any, folder: Path | None, log: Logger) -> AdapterStack:
+def stack_over(loaded: Any, folder: Path | None, log: Logger) -> AdapterStack:
     """Return the stack of a pipeline that was loaded from a folder; without one, its files serve nothing."""
     parts = ("unet", "text_encoder", "text_encoder_2")
     files = {part: sorted((folder / part).glob("*.safetensors")) for part in parts} if folder else {}
-    return AdapterStack(pipeline, files, CPU, log)
+    return AdapterStack(loaded, files, CPU, log)
 
 
-def state_of(pipeline: Any) -> Tensors:
+def state_of(loaded: Any) -> Tensors:
     """Return a copy of every weight that an adapter may change."""
     return {
         f"{part}.{name}": tensor.detach().clone()
         for part in ("unet", "text_encoder", "text_encoder_2")
-        for name, tensor in getattr(pipeline, part).state_dict().items()
+        for name, tensor in getattr(loaded, part).state_dict().items()
     }
 
 
@@ -128,3 +134,70 @@ def same(one: Tensors, other: Tensors) -> bool:
 def error_of(ours: torch.Tensor, reference: torch.Tensor, bare: torch.Tensor) -> float:
     """Return how far an answer is from the reference, relative to what the adapter changes."""
     return float((ours - reference).norm() / (reference - bare).norm())
+
+
+KINDS: Mapping[str, dict[str, Any]] = {
+    "lora": {"algo": "lora", "preset": "attn-only"},
+    "locon": {"algo": "lora", "use_tucker": True},
+    "loha": {"algo": "loha"},
+    "lokr": {"algo": "lokr", "factor": 4},
+    "dora": {"algo": "lora", "dora_wd": True, "preset": "attn-only"},
+    "full": {"algo": "full", "preset": "attn-only"},
+}
+
+
+def write_six(loaded: Any, folder: Path) -> None:
+    """Write an adapter of each of `KINDS` to a folder; the first changes both text encoders too."""
+    for number, (name, settings) in enumerate(KINDS.items()):
+        tensors = tensors_of(lycoris_over(loaded.unet, number, 0.05, **settings))
+        if name == "lora":
+            for prefix, encoder in (("lora_te1_", loaded.text_encoder), ("lora_te2_", loaded.text_encoder_2)):
+                tensors |= tensors_of(lycoris_over(encoder, number, 0.2, preset="full-lin"), prefix)
+        write(folder / f"{name}.safetensors", tensors)
+
+
+def uses(**weights: float) -> tuple[AdapterUse, ...]:
+    """Return adapters with their weights, as a request holds them."""
+    return tuple(AdapterUse(name, weight) for name, weight in weights.items())
+
+
+def drawn(engine: SdxlEngine, request: DrawRequest) -> DrawnPicture:
+    """Return the one picture of a request."""
+    (picture,) = engine.draw(request, lambda _: True).pictures
+    return picture
+
+
+def files_of(folder: Path) -> Tensors:
+    """Return the weights in the files of a model, under the names that they have in memory."""
+    found: Tensors = {}
+    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("text_encoder_2", "model")):
+        for key, tensor in load_file(folder / part / f"{name}.safetensors").items():
+            found[f"{part}.{key}"] = tensor
+    return found
+
+
+def draw_in_any_order(root: Path, models: Sequence[str], jobs: int, log: Logger) -> None:
+    """Draw jobs with random stacks on one engine over a folder with `KINDS`: each as a fresh engine draws it.
+
+    Afterwards the weights of every model are those of its files.
+    """
+    dice = random.Random(5)
+    plain = DrawRequest(models[0], "a red cat", "blurry", (7,), 64, 64, 1, 5.0)
+    asked, kept = [], dict[DrawRequest, bytes]()
+    for _ in range(jobs):
+        names = dice.sample(list(KINDS), dice.choice((0, 1, 1, 2, 4)))
+        stack = uses(**{name: dice.choice((-2.0, -0.5, 0.0, 0.7, 1.0)) for name in names})
+        asked.append(replace(plain, model=dice.choice(models), adapters=stack))
+    engine = SdxlEngine(ModelFolders(root, log), "cpu", log)
+    for request in [*asked, *dice.sample(asked, jobs // 4)]:
+        found = drawn(engine, request)
+        assert engine.loaded == request.stack
+        if request not in kept:
+            fresh = SdxlEngine(ModelFolders(root, log), "cpu", log)
+            kept[request] = drawn(fresh, request).pixels
+            fresh.close()
+        assert found.pixels == kept[request]
+    assert len(set(kept.values())) > len(kept) // 2
+    for model in models:
+        drawn(engine, replace(plain, model=model))
+        assert same(state_of(pipeline(engine)), files_of(root / model))

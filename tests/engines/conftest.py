@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,3 +83,15 @@ def request_for() -> Callable[..., DrawRequest]:
         return replace(plain, **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shelf(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the two models and six adapters."""
+    from tests.engines.adapter_scene import write_six
+    from tests.small_pipeline import plainly_loaded
+
+    root = tmp_path_factory.mktemp("shelf")
+    shutil.copytree(models, root, dirs_exist_ok=True)
+    write_six(plainly_loaded(models / "small"), root / "loras")
+    return root

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
+from minimon_server.engines.adapter_names import sgm_names
 from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.logs import Logger
 from tests.engines.adapter_scene import (
@@ -51,6 +51,11 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+def maker(seed: int, kind: str) -> Callable[[Any], Any]:
+    """Return what makes an adapter of a kind over a UNet."""
+    return lambda unet: lycoris_over(unet, seed, **KINDS[kind])
+
+
 @pytest.fixture(scope="module")
 def pipeline(models: Path) -> Any:
     return plainly_loaded(models / "small")
@@ -68,7 +73,7 @@ def test_a_kind_equals_its_reference_at_any_weight(
     pipeline: Any, stack: AdapterStack, tmp_path: Path, kind: str
 ) -> None:
     before, bare = state_of(pipeline), answer(pipeline.unet)
-    make = partial(lycoris_over, seed=3, **KINDS[kind])
+    make = maker(3, kind)
     path = write(tmp_path / "one.safetensors", tensors_of(make(pipeline.unet)))
     reference = Reference(pipeline.unet, make)
     for weight in (-2.0, 0.35, 1.0):
@@ -85,10 +90,7 @@ def test_a_stack_equals_its_references_and_does_not_know_its_order(
 ) -> None:
     bare = answer(pipeline.unet)
     references = copy.deepcopy(pipeline.unet)
-    makes = [
-        partial(lycoris_over, seed=number, **KINDS[kind])
-        for number, kind in enumerate(("locon", "loha", "dora-lokr", "dora"))
-    ]
+    makes = [maker(number, kind) for number, kind in enumerate(("locon", "loha", "dora-lokr", "dora"))]
     weights = (0.5, -0.7, 0.3, 1.2)
     uses = [
         wanted(write(tmp_path / f"{number}.safetensors", tensors_of(make(pipeline.unet))), weight)
@@ -106,6 +108,54 @@ def test_a_stack_equals_its_references_and_does_not_know_its_order(
     without = state_of(pipeline)
     stack.wear(uses[1:], nothing, nothing)
     assert same(state_of(pipeline), without)
+
+
+def test_one_adapter_under_the_names_of_every_trainer_is_the_same(
+    pipeline: Any, stack: AdapterStack, tmp_path: Path
+) -> None:
+    tensors = tensors_of(maker(3, "locon")(pipeline.unet))
+    layers = [name for name, module in pipeline.unet.named_modules() if getattr(module, "weight", None) is not None]
+    sgm = {own: other for other, own in sgm_names(layers)}
+    peft = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
+    names: list[Callable[[str, str], str]] = [
+        lambda layer, what: f"lora_unet_{sgm[layer].replace('.', '_')}.{what}",
+        lambda layer, what: f"unet.{layer}.{peft.get(what, what)}",
+        lambda layer, what: f"diffusion_model.{sgm[layer]}.{what}",
+    ]
+    by_flat = {name.replace(".", "_"): name for name in layers}
+    stack.wear([wanted(write(tmp_path / "kohya.safetensors", tensors))], nothing, nothing)
+    merged = state_of(pipeline)
+    for number, name in enumerate(names):
+        parted = [key.removeprefix("lora_unet_").partition(".") for key in tensors]
+        keys = [name(by_flat[layer], what) for layer, _, what in parted]
+        path = write(tmp_path / f"{number}.safetensors", dict(zip(keys, tensors.values(), strict=True)))
+        stack.wear([wanted(path)], nothing, nothing)
+        assert stack.unmatched(wanted(path).digest) == ()
+        assert same(state_of(pipeline), merged)
+
+
+def test_a_single_file_serves_as_the_copy_of_what_it_holds(
+    pipeline: Any, tmp_path: Path, log: Logger, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    before = state_of(pipeline)
+    layers = [name for name, module in pipeline.unet.named_modules() if getattr(module, "weight", None) is not None]
+    sgm = {own: other for other, own in sgm_names(layers)}
+    parted = {name: name.rpartition(".") for name in pipeline.unet.state_dict()}
+    held = {
+        f"model.diffusion_model.{sgm[layer]}.{kind}": pipeline.unet.state_dict()[name].clone()
+        for name, (layer, _, kind) in parted.items()
+    }
+    for name, tensor in pipeline.text_encoder.state_dict().items():
+        held[f"conditioner.embedders.0.transformer.text_model.{name}"] = tensor.clone()
+    single = write(tmp_path / "whole.safetensors", held)
+    stack = AdapterStack(pipeline, {"unet": [single], "text_encoder": [single]}, torch.device("cpu"), log)
+    tensors = tensors_of(maker(3, "locon")(pipeline.unet))
+    tensors |= tensors_of(lycoris_over(pipeline.text_encoder, 3, preset="full-lin"), "lora_te1_")
+    stack.wear([wanted(write(tmp_path / "one.safetensors", tensors))], nothing, nothing)
+    assert not same(state_of(pipeline), before)
+    stack.take_off()
+    assert same(state_of(pipeline), before)
+    assert not [line for line in logged() if line["event"] == "weights copied before a merge"]
 
 
 PEFT_KINDS: dict[str, dict[str, Any]] = {
@@ -137,7 +187,7 @@ def peft_file(path: Path, pipeline: Any, settings: dict[str, Any]) -> Path:
                 if f"lora_magnitude_vector.{path.stem}." in name:
                     parameter.mul_(1 + 0.2 * torch.rand(parameter.shape))
         told[f"{part}_lora_layers"] = get_peft_model_state_dict(network, adapter_name=path.stem)
-        told[f"{part}_lora_adapter_metadata"] = config.to_dict()
+        told[f"{part}_lora_adapter_metadata"] = config.to_dict()  # type: ignore[no-untyped-call]
     StableDiffusionXLPipeline.save_lora_weights(path.parent, weight_name=path.name, **told)
     return path
 

@@ -56,7 +56,7 @@ def test_the_blocks_of_sgm_are_those_of_the_librarys_converter(sdxl: Any) -> Non
         kinds = ("weight", "bias")
         numbered = {f"{prefix}{name}.{kind}": torch.tensor(at) for at, name in enumerate(found) for kind in kinds}
         config = {**network.config, "class_embed_type": None}
-        converted = convert_ldm_unet_checkpoint(numbered, config)
+        converted = convert_ldm_unet_checkpoint(numbered, config)  # type: ignore[no-untyped-call]
         theirs = {list(found)[int(at)]: name.rpartition(".")[0] for name, at in converted.items()}
         assert theirs == found
 

@@ -24,6 +24,22 @@ def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
     assert not {"id", "time", "date"} & set(told)
 
 
+def test_hashes_are_told_as_a1111_tells_them(request_for: Asking) -> None:
+    hashes = {"model": "a1" * 32, "vae": "b2" * 32, "loras": {"neon, glow": "c3" * 32, "ink": "d4" * 32}}
+    told = describe(request_for(trigger_words=("neon",)), 9, {**MADE_BY, "hashes": hashes})
+    assert told["trigger_words"] == ["neon"]
+    assert (
+        infotext(told)
+        .splitlines()[-1]
+        .endswith(
+            "Size: 64x64, Model hash: a1a1a1a1a1, Model: small, VAE hash: b2b2b2b2b2, "
+            'Lora hashes: "neon, glow: c3c3c3c3c3, ink: d4d4d4d4d4", Version: Minimon 1.2.3'
+        )
+    )
+    unread = {"model": None, "vae": None, "loras": {}}
+    assert "hash" not in infotext(describe(request_for(), 9, {**MADE_BY, "hashes": unread}))
+
+
 @pytest.mark.parametrize(
     ("changes", "last"),
     [

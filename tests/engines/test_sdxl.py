@@ -157,7 +157,9 @@ def test_what_made_a_picture_stands_inside_it(engine: SdxlEngine, request_for: A
     assert opened.info["parameters"].splitlines() == [
         "un chat, très rouge ❤",
         "Negative prompt: blurry",
-        "Steps: 3, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 7, Size: 64x64, Model: small, Clip skip: 2, "
+        "Steps: 3, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 7, Size: 64x64, "
+        f"Model hash: {told['hashes']['model'][:10]}, Model: small, "
+        f"VAE hash: {told['hashes']['vae'][:10]}, Clip skip: 2, "
         f"Version: Minimon {told['versions']['minimon']}",
     ]
     assert opened.size == (picture.width, picture.height) == (64, 64)
@@ -204,7 +206,7 @@ def test_a_model_that_is_replaced_on_disk_is_loaded_anew(
     [
         ({"model": "nowhere"}, "There is no model nowhere here; there are: other, small."),
         ({"scheduler": "magic"}, "There is no scheduler magic; there are: euler, "),
-        ({"adapters": (AdapterUse("neon", 1.0),)}, "Adapters (LoRA) cannot be used yet"),
+        ({"adapters": (AdapterUse("neon", 1.0),)}, "There is no adapter (LoRA) neon here."),
         ({"clip_skip": 3}, "clip_skip may be 1 to 2 with this model."),
         ({"scheduler": "lcm", "steps": 51}, "This scheduler refuses 51 steps"),
         ({"seeds": ()}, "at least one seed"),

@@ -48,6 +48,15 @@ def test_a_request_written_before_a_field_was_known_is_still_read() -> None:
     assert read_job(JOB.id, JOB.number, "PENDING", 3, written_request(native), written_record(native)) == native
 
 
+def test_a_request_with_trigger_words_and_one_of_before_them_are_read() -> None:
+    job = replace(JOB, request=replace(JOB.request, trigger_words=("neon glow",)))
+    assert read_job(job.id, job.number, "PENDING", 3, written_request(job), written_record(job)) == job
+    asked = orjson.loads(written_request(job))
+    del asked["trigger_words"]
+    read = read_job(job.id, job.number, "PENDING", 3, orjson.dumps(asked), written_record(job))
+    assert read.request.trigger_words == ()
+
+
 def test_a_record_of_a_later_version_is_left_alone() -> None:
     later = orjson.dumps(orjson.loads(written_record(JOB)) | {"schema": 2, "colour": "blue"})
     with pytest.raises(NewerRecord):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture
-from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.model_info import LoraInfo, ModelInfo
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.errors import InvalidRequest, Text
 from minimon_server.jobs import replay
@@ -77,13 +77,38 @@ def test_a_lora_of_the_prompt_counts_once(
 
 
 def test_every_field_of_a_request_is_carried_or_named() -> None:
-    # At which size a model draws, it says itself, when the request is made again.
-    names = {field.name for field in fields(DrawRequest)} - {"seeds", "schema", "native_size"} | {"seed"}
-    assert names == set(replay.CARRIED) | set(replay.NOT_REPLAYABLE)
-    assert set(replay.CARRIED.values()) == set(DrawBody.model_fields) - {"count"} - set(replay.NOT_REPLAYABLE)
+    names = {field.name for field in fields(DrawRequest)} - {"seeds", "schema"} | {"seed"}
+    assert names == set(replay.CARRIED) | set(replay.NOT_REPLAYABLE) | replay.DERIVED
+    elsewhere = {"count"} | set(replay.NOT_REPLAYABLE) | replay.IN_THE_PROMPT
+    assert set(replay.CARRIED.values()) == set(DrawBody.model_fields) - elsewhere
     # A field whose plain value differs from what is filled in shows by its absence: `FULL` has none left.
     unchanged = {field.name for field in fields(DrawRequest) if getattr(FULL, field.name) == field.default}
-    assert unchanged == {"schema", "native_size", *replay.NOT_REPLAYABLE}
+    assert unchanged == {"schema", *replay.NOT_REPLAYABLE, *replay.DERIVED}
+
+
+def test_a_file_whose_hash_differs_is_named() -> None:
+    hashes = {"model": "a" * 64, "vae": None, "loras": {"neon": "b" * 64, "ink": "c" * 64, "odd": 7}}
+    words = told(REQUEST) | {"versions": {}, "hashes": hashes}
+    assert replay.body_of(words)
+    here = {"model": "a" * 64, "vae": "e" * 64, "loras.neon": "d" * 64}
+    assert replay.differences(words, {}, None, hashes=here) == [
+        {"what": "hashes.loras.neon", "then": "b" * 64, "now": "d" * 64},
+        {"what": "hashes.loras.ink", "then": "c" * 64, "now": None},
+    ]
+    for older in ({}, {"hashes": None}, {"hashes": {"loras": 7}}):
+        assert replay.differences(told(REQUEST) | {"versions": {}, **older}, {}, None, hashes=here) == []
+
+
+def test_trigger_words_that_were_added_stand_in_the_prompt_already() -> None:
+    loras = {"neon": LoraInfo("neon", "Neon", trigger_words=("neon glow", "night"))}
+    asked = Asked("a fox", loras=(("neon", 0.5),), add_trigger_words=True)
+    request = request_for(asked, {MODEL.id: MODEL}, (), lambda: 1, loras)
+    assert (request.prompt, request.trigger_words) == ("a fox, neon glow, night", ("neon glow", "night"))
+    body = replay.body_of(told(request) | {"trigger_words": list(request.trigger_words)})
+    again = Asked(body["prompt"], loras=(("neon", 0.5),), add_trigger_words=True, exact=True)
+    more = {"neon": replace(loras["neon"], trigger_words=("neon glow", "night", "new"))}
+    made = request_for(again, {MODEL.id: MODEL}, (), lambda: 1, more)
+    assert (made.prompt, made.trigger_words) == (request.prompt, request.trigger_words)
 
 
 def test_files_of_earlier_versions_mean_what_they_meant_then() -> None:

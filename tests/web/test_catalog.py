@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from minimon_server.catalog.stock import CATALOGUE
 from minimon_server.engines.model_info import LoraInfo
 from minimon_server.errors import Text
-from minimon_server.jobs.drawing import nobody_draws, prefixed, weight_of
+from minimon_server.jobs.added_words import prefixed
+from minimon_server.jobs.drawing import nobody_draws, weight_of
 from minimon_server.web.model_schemas import LoraList, ModelList
 from tests.catalog.files import SD15, SDXL, stock_of, write
 from tests.catalog.test_kinds import CROSS, lora
@@ -126,14 +127,62 @@ def test_what_is_known_and_not_there_is_503_and_what_nobody_knows_is_422(tmp_pat
 def test_a_lora_that_cannot_be_applied_is_never_left_out_in_silence(tmp_path: Path) -> None:
     with place(tmp_path) as at:
         build(at.root / "sdxl-base")
-        write(at.root / "loras" / "neon.safetensors", lora(CROSS, 2048))
+        write(at.root / "loras" / "neon.safetensors", {f"{CROSS}.weight": (640,), f"{CROSS}.on_input": ()})
         (neon,) = [one for one in at.client.get("/loras").json()["loras"] if one["id"] == "neon"]
-        assert (neon["network"], neon["base"], neon["available"]) == ("lora", "sdxl", False)
-        answer = at.generate(loras=[{"name": "neon"}])
-        assert (answer.status_code, answer.json()["code"]) == (503, "MODEL_NOT_AVAILABLE")
-        assert answer.json()["detail"] == "neon is there, but this server applies no LoRAs yet."
+        assert (neon["network"], neon["base"], neon["available"]) == ("ia3", "unknown", False)
+        for answer in (at.generate(loras=[{"name": "neon"}]), at.generate(prompt="a fox <lora:neon:0.5>")):
+            assert (answer.status_code, answer.json()["code"]) == (503, "MODEL_NOT_AVAILABLE")
+            assert answer.json()["detail"] == "neon is there, but this server applies no networks of the kind ia3."
         wrong = at.generate(loras=[{"name": "style-anime"}])
         assert wrong.json()["errors"] == [{"field": "loras.0.name", "message": "is not here; there are: neon"}]
+
+
+def test_a_lora_is_for_models_of_its_base(tmp_path: Path) -> None:
+    with place(tmp_path) as at:
+        build(at.root / "sdxl-base")
+        write(at.root / "loras" / "neon.safetensors", lora(CROSS, 2048))
+        write(at.root / "loras" / "old.safetensors", lora(CROSS, 768))
+        (at.root / "loras" / "bad.pt").write_bytes(b"1")
+        taken = at.generate(prompt="a fox <lora:neon:0.5>", loras=[{"name": "neon"}])
+        assert taken.status_code == 202
+        asked = at.client.get(f"/status/{taken.json()['job_id']}").json()["request"]
+        assert asked["loras"] == [{"name": "neon", "weight": 1.5}]
+        names = [{"name": name} for name in ("old", "neon", "bad", "nobody")]
+        wrong = at.generate(prompt="<lora:old>", loras=names, steps=0)
+        assert wrong.status_code == 422
+        said = "is made for sd15; sdxl-base is a model of sdxl"
+        pickle = "cannot be used: a .pt file is a pickle, which could run anything when it is read: safetensors only"
+        assert wrong.json()["errors"] == [
+            {"field": "steps", "message": "must be at least 1"},
+            {"field": "loras.0.name", "message": said},
+            {"field": "loras.2.name", "message": pickle},
+            {"field": "loras.3.name", "message": "is not here; there are: neon"},
+            {"field": "prompt", "message": f"<lora:old>: {said}"},
+        ]
+        together = at.generate(loras=[{"name": "neon", "weight": 1.5}] * 2)
+        assert together.json()["errors"] == [{"field": "loras.1.weight", "message": "one weight, from -2 to 2"}]
+        five = at.generate(prompt="<lora:neon>", loras=[{"name": "neon", "weight": 0}] * 5)
+        assert (five.status_code, [one["field"] for one in five.json()["errors"]]) == (422, ["loras"])
+
+
+def test_trigger_words_are_added_when_they_are_wished_for(tmp_path: Path) -> None:
+    with place(tmp_path) as at:
+        build(at.root / "pony")
+        write(at.root / "loras" / "style-anime.safetensors", lora(CROSS, 2048))
+        text = (at.root / CATALOGUE).read_text("utf-8")
+        (at.root / CATALOGUE).write_text(
+            f'{text}\n[[model]]\nid = "pony"\nname = "P"\nkind = "diffusers"\nloras = ["style-anime"]\n', "utf-8"
+        )
+        body: dict[str, Any] = {"model": "pony", "loras": [{"name": "style-anime"}]}
+        prompts = {}
+        for wish in (False, True):
+            answer = at.generate(prompt="a fox, Detailed", add_trigger_words=wish, **body)
+            asked = at.client.get(f"/status/{answer.json()['job_id']}").json()["request"]
+            prompts[wish] = asked["prompt"], asked["trigger_words"]
+        assert prompts == {
+            False: ("a fox, Detailed", ["detailed"]),
+            True: ("a fox, Detailed, anime style", ["anime style", "detailed"]),
+        }
 
 
 def test_the_models_defaults_fill_what_a_request_leaves_out(tmp_path: Path) -> None:
@@ -177,17 +226,6 @@ def test_without_an_engine_nothing_is_available_and_it_is_said(tmp_path: Path) -
 def test_a_lora_gets_its_own_weight_where_a_request_names_none() -> None:
     neon = LoraInfo("neon", "Neon", default_weight=0.75)
     assert [weight_of(neon, None), weight_of(neon, 0.0), weight_of(None, None)] == [0.75, 0.0, 1.0]
-
-
-def test_a_lora_in_the_prompt_is_looked_for_too(tmp_path: Path) -> None:
-    with place(tmp_path) as at:
-        build(at.root / "sdxl-base")
-        write(at.root / "loras" / "neon.safetensors", lora(CROSS, 2048))
-        answer = at.generate(prompt="a fox <lora:neon:0.5>")
-        assert (answer.status_code, answer.json()["detail"]) == (
-            503,
-            "neon is there, but this server applies no LoRAs yet.",
-        )
 
 
 def test_a_picture_is_made_again_in_its_own_words_whatever_the_catalogue_says_now(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import struct
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -257,3 +257,19 @@ def test_where_nobody_draws_nothing_is_accepted(tmp_path: Path) -> None:
     with app_under_test(tmp_path, {"MINIMON_RATE_LIMIT_PER_MIN": "0"}, drawing=nobody_draws(why)) as bench:
         answer = bench.client.post("/replay", content=file_of(TOLD), headers={"Content-Type": "image/png"})
         assert (answer.status_code, answer.json()["code"]) == (503, "ENGINE_UNAVAILABLE")
+
+
+def test_a_file_that_is_another_one_now_is_named(tmp_path: Path) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def hashes(model: str, loras: Collection[str]) -> dict[str, str]:
+        asked.append((model, list(loras)))
+        return {"model": "a" * 64, "vae": "b" * 64, "loras.neon": "d" * 64}
+
+    drawing = dataclasses.replace(drawing_with(Crayon()), hashes=hashes)
+    told = {**TOLD, "hashes": {"model": "a" * 64, "vae": "b" * 64, "loras": {"neon": "c" * 64}}, "trigger_words": []}
+    with app_under_test(tmp_path, {"MINIMON_RATE_LIMIT_PER_MIN": "0"}, drawing=drawing) as bench:
+        answer = bench.client.post("/replay", content=file_of(told), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["differences"] == [{"what": "hashes.loras.neon", "then": "c" * 64, "now": "d" * 64}]
+    assert asked == [("tiny", ["neon"])]

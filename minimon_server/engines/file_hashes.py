@@ -1,0 +1,92 @@
+"""SHA-256 of files, each computed once for as long as its path, inode, size and time of change stay. Judges nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Final
+
+from minimon_server.logs import Logger
+
+SHORT: Final = 10  # hexadecimal digits: what A1111 and Civitai know a file by ("AutoV2")
+
+Stamp = tuple[int, int, int, int]
+
+
+class FileHashes:
+    """For every thread. Whoever asks for a hash that somebody computes already waits for that one."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._known: dict[Path, tuple[Stamp, str]] = {}
+        self._busy: dict[Path, threading.Lock] = {}
+
+    def of(self, path: Path) -> str:
+        """Return the SHA-256 of a file in lower-case hex, read whole if it is new; raise `OSError`."""
+        with self._lock:
+            busy = self._busy.setdefault(path, threading.Lock())
+        with busy:
+            stamp = _stamp(path)
+            known = self._known.get(path)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            with path.open("rb") as file:
+                found = file_digest(file, "sha256").hexdigest()
+            if _stamp(path) == stamp:  # else somebody writes it, and the next one reads it again
+                self._known[path] = stamp, found
+            return found
+
+    def of_all(self, paths: Iterable[Path]) -> str | None:
+        """Return the hash of one file, or one over the names and hashes of several; None where there is none.
+
+        The latter is the SHA-256 of a line `<sha256>  <folder>/<name>` a file, sorted: as `sha256sum` writes them.
+        A file that cannot be read is told in the log, and nothing is returned.
+        """
+        found = sorted(set(paths))
+        try:
+            if len(found) == 1:
+                return self.of(found[0])
+            lines = [f"{self.of(path)}  {path.parent.name}/{path.name}\n" for path in found]
+        except OSError as error:
+            self._log.warning("file has no hash", reason=(error.strerror or type(error).__name__).lower())
+            return None
+        return sha256("".join(lines).encode()).hexdigest() if lines else None
+
+    def begin(self, parts: Mapping[str, Sequence[Path]]) -> Hashing:
+        """Compute the hash of each part's files on a thread of its own, while whoever asked goes on."""
+        return Hashing(self, parts)
+
+
+class Hashing:
+    """What is being computed: the hash of each part, see `FileHashes.of_all`."""
+
+    def __init__(self, hashes: FileHashes, parts: Mapping[str, Sequence[Path]]) -> None:
+        self._found: dict[str, str | None] = dict.fromkeys(parts)
+        self._done = threading.Event()
+
+        def compute() -> None:
+            try:
+                for part, paths in parts.items():
+                    self._found[part] = hashes.of_all(paths)
+            finally:
+                self._done.set()
+
+        # Nobody waits for it at the end of the process: the disk may be silent.
+        threading.Thread(target=compute, name="hashes", daemon=True).start()
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether all is known, after waiting for so long at the most."""
+        return self._done.wait(seconds)
+
+    @property
+    def found(self) -> Mapping[str, str | None]:
+        """What is known now."""
+        return self._found
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

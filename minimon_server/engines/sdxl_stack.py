@@ -1,0 +1,79 @@
+"""From the adapters that a request names to a pipeline that wears them, and what is told of it. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from minimon_server.engines.adapter_deltas import BadAdapter
+from minimon_server.engines.adapter_stack import MOST_NAMED, AdapterStack, Wanted
+from minimon_server.engines.file_hashes import FileHashes, Hashing
+from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault
+from minimon_server.engines.sdxl_ladder import Ladder
+from minimon_server.engines.weight_files import FindAdapter
+
+WAIT_SECONDS = 5.0  # for hashes, between two reports
+
+
+@dataclass(frozen=True, slots=True)
+class Worn:
+    """What a picture tells of the model and the adapters that drew it; `model` may still be computed."""
+
+    model: Hashing | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    def await_hashes(self, tell: Callable[[], None]) -> None:
+        """Wait until the model's files are hashed, and call `tell` meanwhile."""
+        while self.model is not None and not self.model.wait(WAIT_SECONDS):
+            tell()
+
+    @property
+    def hashes(self) -> dict[str, object]:
+        """The SHA-256 of the model, of its VAE and of every adapter; None where a file could not be read."""
+        known = dict(self.model.found) if self.model else {}
+        return {"model": known.get("model"), "vae": known.get("vae"), "loras": dict(sorted(self.adapters.items()))}
+
+
+def put_on(
+    stack: AdapterStack,
+    request: DrawRequest,
+    find: FindAdapter,
+    hashes: FileHashes,
+    ladder: Ladder,
+    tell: Callable[[int, int], None],
+) -> Worn:
+    """Let the pipeline of `stack` wear the adapters of a request and no others; return what is told of them.
+
+    Raise `EngineFault` where one of them cannot be used, with the model as it came; `LostWeights` as the stack does.
+    """
+    wanted = [_wanted(use, find, hashes) for use in request.adapters]
+    try:
+        if not stack.wears(wanted):
+            ladder.run("merging", partial(stack.wear, wanted, ladder.look_at_merge, tell))
+    except BadAdapter as error:
+        raise EngineFault(f"An adapter (LoRA) cannot be used with {request.model}: {error}.") from None
+    ignored = [told for one in wanted for told in _ignored(one, stack)]
+    return Worn(adapters={one.name: one.digest for one in wanted}, ignored=tuple(ignored))
+
+
+def _wanted(use: AdapterUse, find: FindAdapter, hashes: FileHashes) -> Wanted:
+    path = find(use.name)
+    if path is None:
+        raise EngineFault(f"There is no adapter (LoRA) {use.name} here.")
+    try:
+        return Wanted(use.name, path, hashes.of(path), use.weight)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise EngineFault(f"The adapter (LoRA) {use.name} cannot be read: {reason}.") from None
+
+
+def _ignored(one: Wanted, stack: AdapterStack) -> list[str]:
+    if not one.weight:
+        return [f"loras.{one.name}: its weight is 0"]
+    names = stack.unmatched(one.digest)
+    if not names:
+        return []
+    shown, more = ", ".join(names[:MOST_NAMED]), len(names) - MOST_NAMED
+    return [f"loras.{one.name}: {len(names)} tensors fit no layer: {shown}{f' and {more} more' if more > 0 else ''}"]
