@@ -78,7 +78,7 @@ def test_a_single_file_draws_the_picture_of_its_twin(twins: Path, log: Logger, r
     assert single.pictures[0].pixels != single.pictures[1].pixels
     told, twin = single.pictures[0].metadata, folder.pictures[0].metadata
     assert told["model_fingerprint"] != twin["model_fingerprint"]
-    assert {name for name in told if told[name] != twin[name]} <= {"model", "model_fingerprint", "timings"}
+    assert {name for name in told if told[name] != twin[name]} <= {"model", "model_fingerprint", "hashes", "timings"}
 
 
 def _members(ask: DrawRequest) -> dict[str, Any]:
