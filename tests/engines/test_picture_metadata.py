@@ -36,7 +36,7 @@ def test_hashes_are_told_as_a1111_tells_them(request_for: Asking) -> None:
             'Lora hashes: "neon, glow: c3c3c3c3c3, ink: d4d4d4d4d4", Version: Minimon 1.2.3'
         )
     )
-    unread = {"model": None, "vae": None, "loras": {}}
+    unread: dict[str, object] = {"model": None, "vae": None, "loras": {}}
     assert "hash" not in infotext(describe(request_for(), 9, {**MADE_BY, "hashes": unread}))
 
 
