@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, get_args
@@ -11,13 +10,10 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from minimon_server.catalog.entries import TAKEN, Catalogue, LoraEntry, ModelEntry, PartEntry
+from minimon_server.toml_lines import Place, line_of, of_syntax, shown
 
 LARGEST: Final = 256 * 1024
 MOST_TOLD: Final = 20
-_HEADER: Final = re.compile(r"\s*\[{1,2}\s*([A-Za-z0-9_.\"' -]+?)\s*\]{1,2}\s*(#.*)?")
-_KEY: Final = re.compile(r"\s*([A-Za-z0-9_.\"'-]+)\s*=")
-
-Place = tuple[str | int, ...]
 
 
 class CatalogMistakes(Exception):
@@ -42,7 +38,7 @@ def read_catalogue(data: bytes) -> Catalogue:
     except RecursionError:
         raise CatalogMistakes(["it is nested too deeply"]) from None
     except ValueError as error:  # also of a number of thousands of digits, which is no TOMLDecodeError
-        raise CatalogMistakes([_of_syntax(str(error))]) from None
+        raise CatalogMistakes([of_syntax(str(error))]) from None
     mistakes: list[tuple[Place, str]]
     try:
         read = Catalogue.model_validate(said)
@@ -56,11 +52,6 @@ def read_catalogue(data: bytes) -> Catalogue:
     if len(mistakes) > MOST_TOLD:
         lines.append(f"and {len(mistakes) - MOST_TOLD} more")
     raise CatalogMistakes(lines)
-
-
-def _of_syntax(told: str) -> str:
-    found = re.search(r" \(at line (\d+), column \d+\)$", told)
-    return f"line {found[1]}: {told[: found.start()]}" if found else told[:200]
 
 
 def _said(error: Any) -> str:
@@ -142,42 +133,8 @@ def _told(text: str, said: Any, place: Place, message: str) -> str:
     if len(members) >= 2 and isinstance(members[1], int):
         entry = said[members[0]][members[1]]
         name = entry.get("id") if isinstance(entry, dict) else None
-        words.append(f"{members[0]} {_shown(name) if isinstance(name, str) else members[1] + 1}")
+        words.append(f"{members[0]} {shown(name) if isinstance(name, str) else members[1] + 1}")
         members = members[2:]
     if members:
-        words.append(".".join(_shown(str(one)) for one in members))
+        words.append(".".join(shown(str(one)) for one in members))
     return (f"line {line}: " if line else "") + ": ".join([*words, message])
-
-
-def _shown(text: str) -> str:
-    """Return a text of a stranger's such that it is one line, and short."""
-    return text[:64] if text.isprintable() else ascii(text[:64])[1:-1]
-
-
-def line_of(text: str, place: Place) -> int | None:
-    """Return the line, from 1, where a member stands, else where its table begins, else None.
-
-    `tomllib` keeps no lines. Only headers and the keys under them are looked at; inside an inline table the line is
-    that of the table's key.
-    """
-    members = [str(step) for step in place if not isinstance(step, int)]
-    number = next((step for step in place if isinstance(step, int)), None)
-    best: tuple[int, int] | None = None  # how many members were found, and the line
-    table: list[str] = []
-    seen = -1
-    for line, row in enumerate(text.split("\n"), 1):
-        if header := _HEADER.fullmatch(row):
-            table = [part.strip(" \"'") for part in header[1].split(".")]
-            if members and row.strip().startswith("[[") and table == members[:1]:
-                seen += 1
-            path = table
-        elif key := _KEY.match(row):
-            path = [*table, *(part.strip("\"'") for part in key[1].split("."))]
-        else:
-            continue
-        if number is not None and (seen != number or not table) and (table or path != members[:1]):
-            continue
-        depth = len(path)
-        if path == members[:depth] and (best is None or depth > best[0]):
-            best = (depth, line)
-    return best[1] if best else None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minimon_server.catalog.reading import LARGEST, CatalogMistakes, line_of, read_catalogue
+from minimon_server.catalog.reading import LARGEST, CatalogMistakes, read_catalogue
+from minimon_server.toml_lines import line_of
 from tests.support import HOME
 
 MODEL = """schema = 1
