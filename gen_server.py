@@ -26,13 +26,11 @@ try:
     from minimon_server.catalog.kept import problems_of
     from minimon_server.catalog.stock import CATALOGUE
     from minimon_server.creatures.dice import Dice
-    from minimon_server.creatures.hatchery import Hatchery
     from minimon_server.creatures.naming import LocalNames, NameSource
-    from minimon_server.creatures.rarity import RarityTable
-    from minimon_server.engines.files import load_pictures
     from minimon_server.environment import read_settings, unknown_variables
     from minimon_server.errors import StartupError
     from minimon_server.jobs import journal
+    from minimon_server.jobs.creature_drawing import queue_of
     from minimon_server.jobs.drawing import Drawing
     from minimon_server.jobs.equipment import find_drawing
     from minimon_server.jobs.model_looks import look_often
@@ -48,6 +46,7 @@ try:
     from minimon_server.terminal import banner, parse, say, warnings_about
     from minimon_server.web import job_faces, ledger, metrics, serve, tls, tuning
     from minimon_server.web.app import make_app
+    from minimon_server.web.creature_parts import CreatureParts, check_creatures, make_creatures
     from minimon_server.web.edge import Edge, Limits
     from minimon_server.web.readiness import Check, Readiness, usual
     from minimon_server.web.serve import Binding
@@ -83,7 +82,6 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
 
     `drawing` is who draws prompts; without it, whoever can be found here.
     """
-    hatchery = make_hatchery(settings)
     sink = LogSink(os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno())
     lines = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
     log = lines.logger()
@@ -92,8 +90,12 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
         log.warning("unknown setting", problem=line)
     names = make_names(settings, log)
     drawing = drawing or find_drawing(settings, log)
-    jobs = open_jobs(settings, drawing, log)
-    readiness = Readiness(usual(settings, hatchery, names))
+    interactive = queue_of(settings, log)
+    creatures = make_creatures(settings, drawing, interactive, names, log)
+    jobs = open_jobs(settings, drawing, log, interactive)
+    readiness = Readiness(usual(settings, creatures.hatchery, names))
+    if creatures.drawn:
+        readiness.add("creatures", creatures.check)
     scores = make_scores(settings, lines)
     readiness.add("jobs", lambda: job_faces.check(jobs))
     readiness.add("models", lambda: Check(drawing.facts()))
@@ -102,20 +104,28 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
     tally, restarts = Tally(), len(rebirth.restarts(environ))
     app = make_app(
         settings,
-        hatchery,
+        creatures.hatchery,
         lines,
-        lifespan=life(settings, log, sink, readiness, names, jobs, scores),
+        lifespan=life(settings, log, sink, readiness, names, jobs, scores, creatures),
         names=names,
         ready=readiness,
         faces=[*ledger.faces(scores), *job_faces.faces(jobs, drawing)],
         sources=[metrics.log(sink), metrics.scores(scores), job_faces.told(jobs, drawing, restarts)],
         tally=tally,
+        drawn=creatures.drawn,
     )
     return Server(settings, app, lines, names, jobs, drawing, log, sink, readiness, tally)
 
 
 def life(
-    settings: Settings, log: Logger, sink: LogSink, readiness: Readiness, names: NameSource, jobs: Jobs, scores: Scores
+    settings: Settings,
+    log: Logger,
+    sink: LogSink,
+    readiness: Readiness,
+    names: NameSource,
+    jobs: Jobs,
+    scores: Scores,
+    creatures: CreatureParts,
 ) -> Lifespan[Starlette]:
     """Return what starts the parts that run, and ends them when the server ends."""
 
@@ -128,18 +138,13 @@ def life(
             ending.push_async_callback(names.close)
             ending.push_async_callback(jobs.end, settings.shutdown_grace)
             jobs.start()
+            await creatures.start(ending)
             ending.callback(readiness.end)
             yield
         log.info("end")
         sink.flush()
 
     return lifespan
-
-
-def make_hatchery(settings: Settings) -> Hatchery:
-    """Read the pictures and return what makes creatures of them."""
-    pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
-    return Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
 
 
 def make_names(settings: Settings, log: Logger) -> NameSource:
@@ -233,7 +238,7 @@ def warnings(settings: Settings) -> list[str]:
 
 def check(settings: Settings, environ: Mapping[str, str]) -> None:
     """Validate everything and start nothing; raise `StartupError` with whatever would stop a start."""
-    make_hatchery(settings)
+    check_creatures(settings)
     journal.check(settings.jobs_path)
     certificate, key = settings.tls_cert_path, settings.tls_key_path
     if tls.pair_is_missing(certificate, key):

@@ -31,6 +31,7 @@ def _spec(meaning: str, may_hold: str, *, bare: bool = False, path: bool = False
 
 
 _SWITCH = "1 or 0"
+_SIDE = "a multiple of 8 from 64 to 2048"
 _ADDRESSES = "addresses or networks such as 10.0.0.1 or 10.0.0.0/8, separated by blanks or commas; never *"
 
 
@@ -76,7 +77,38 @@ class Settings(BaseModel):
         2048, ge=16, le=100_000, **_spec("connections at once, on each listener", "a whole number from 16 to 100000")
     )
 
-    generation_backend: Literal["files"] = Field("files", **_spec("who makes the pictures", "files"))
+    generation_backend: Literal["files", "sdxl"] = Field(
+        "files", **_spec("who makes the creatures' pictures: a folder of files, or a model", "files or sdxl")
+    )
+    sdxl_turbo_model: str = Field(
+        "stabilityai/sdxl-turbo",
+        min_length=1,
+        max_length=4096,
+        **_spec("model that draws creatures", "a model's folder, file, id or hub id", bare=True),
+    )
+    sdxl_width: int = Field(
+        512, ge=64, le=2048, multiple_of=8, **_spec("width of a creature, in pixels", _SIDE, bare=True)
+    )
+    sdxl_height: int = Field(512, ge=64, le=2048, multiple_of=8, **_spec("its height", _SIDE, bare=True))
+    sdxl_steps: int = Field(
+        1,
+        ge=1,
+        le=150,
+        **_spec(
+            "steps of a creature of rarity F; of other models than SDXL Turbo: their own unless set",
+            "a whole number from 1 to 150",
+            bare=True,
+        ),
+    )
+    prompts_path: Path = Field(
+        Path("minimon/prompts.toml"), **_spec("words that creatures are drawn from", "a path", path=True)
+    )
+    prompt_language: Literal["en", "fr"] = Field(
+        "en", **_spec("language of those words; most models read English", "en or fr")
+    )
+    creature_queue_limit: int = Field(
+        64, ge=1, le=10_000, **_spec("drawn creatures that may be waited for", "a whole number from 1 to 10000")
+    )
     images_dir: Path = Field(Path("./minimon"), **_spec("folder of the pictures", "a path", path=True))
     image_pattern: Pattern = Field(
         "image_{:02d}.png",

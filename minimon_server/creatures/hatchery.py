@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 from minimon_server.creatures.dice import DICE_BYTES
 from minimon_server.creatures.names import local_name
 from minimon_server.creatures.rarity import RARITIES, Rarity, RarityTable
-from minimon_server.engines.files import Picture
+from minimon_server.engines.files import Picture, load_pictures
+from minimon_server.settings import Settings
 
 LARGEST_SEED: Final = 2**53 - 1
 
 PictureChoice = Literal["rarity", "any"]
+
+
+class Being(Protocol):
+    """Whoever has an id, a name and a rarity, with a picture or before it has one."""
+
+    @property
+    def id(self) -> str:
+        """`mnm_` and 24 hexadecimal digits."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def rarity(self) -> Rarity:
+        """How splendid it is."""
+
+
+class Identity(NamedTuple):
+    """A Minimon that has no picture yet."""
+
+    id: str
+    name: str
+    rarity: Rarity
 
 
 class Creature(NamedTuple):
@@ -43,12 +68,29 @@ class Hatchery:
 
     def hatch(self, dice: bytes, wish: Rarity | None = None) -> Creature:
         """Return the creature of these 32 bytes; `wish` sets its rarity instead of drawing it."""
-        # Each property reads bytes of its own: twelve the id, six the name, seven the rarity, seven the picture.
-        name, chance, pick = int.from_bytes(dice[12:18], "big"), dice[18:25], dice[25:32]
-        rarity = wish or self._rarities.draw(_fraction(chance))
-        pictures = self._shelves[rarity]
-        picture = pictures[int(_fraction(pick) * len(pictures))]
-        return Creature("mnm_" + dice[:12].hex(), local_name(name), rarity, picture)
+        being = identify(dice, wish, self._rarities)
+        pictures = self._shelves[being.rarity]
+        return Creature(*being, pictures[int(_fraction(dice[25:32]) * len(pictures))])
+
+
+# Each property reads bytes of its own: twelve the id, six the name, seven the rarity, seven the picture.
+
+
+def identify(dice: bytes, wish: Rarity | None, rarities: RarityTable) -> Identity:
+    """Return who the creature of these 32 bytes is; `wish` sets its rarity instead of drawing it."""
+    rarity = wish or rarities.draw(_fraction(dice[18:25]))
+    return Identity("mnm_" + dice[:12].hex(), local_name(int.from_bytes(dice[12:18], "big")), rarity)
+
+
+def picture_seed(dice: bytes) -> int:
+    """Return the seed, 0 to 2^53-1, that the picture of these 32 bytes is drawn from."""
+    return int.from_bytes(dice[25:32], "big") >> 3
+
+
+def make_hatchery(settings: Settings) -> Hatchery:
+    """Read the pictures of the settings and return what makes creatures of them; raise `StartupError` without them."""
+    pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
+    return Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
 
 
 def dice_of_seed(seed: int, wish: Rarity | None) -> bytes:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from minimon_server.creatures.breaker import State
-from minimon_server.creatures.hatchery import Creature
+from minimon_server.creatures.hatchery import Being
 
 
 class FallBack(Enum):
@@ -33,7 +33,7 @@ class NameSource(Protocol):
     def at_once(self) -> bool:
         """Whether the names of the dice always stand, so that nobody has to wait for this source."""
 
-    async def name_for(self, creature: Creature) -> str | None:
+    async def name_for(self, creature: Being) -> str | None:
         """Return a name for this creature, or None when it keeps the local one that its dice gave it."""
 
     @property
@@ -58,7 +58,7 @@ class LocalNames:
     fall_backs: Final[Mapping[FallBack, int]] = MappingProxyType({})
     breaker: Final = None
 
-    async def name_for(self, creature: Creature) -> str | None:
+    async def name_for(self, creature: Being) -> str | None:
         """Return None: the name of the dice stands."""
         return None
 

@@ -15,7 +15,7 @@ import orjson
 
 from minimon_server import __version__
 from minimon_server.creatures.breaker import Breaker, State
-from minimon_server.creatures.hatchery import Creature
+from minimon_server.creatures.hatchery import Being
 from minimon_server.creatures.name_parser import name_in
 from minimon_server.creatures.naming import FallBack
 from minimon_server.logs import Logger
@@ -112,7 +112,7 @@ class RemoteNames:
         """Whether the server is asked now."""
         return self._breaker.state
 
-    async def name_for(self, creature: Creature) -> str | None:
+    async def name_for(self, creature: Being) -> str | None:
         """Return the name that the model gave, or None for one of the reasons that the log tells."""
         if self._stopped:
             self._keep_local(creature, FallBack.ENDING, "the server is ending")
@@ -152,7 +152,7 @@ class RemoteNames:
         self.stop()
         await self._client.aclose()
 
-    async def _ask(self, creature: Creature) -> str:
+    async def _ask(self, creature: Being) -> str:
         """Ask once; return what the model wrote."""
         async with self._client.stream("POST", self._url, content=self._demand(creature), headers=_JSON) as answer:
             answered = bytearray()
@@ -167,7 +167,7 @@ class RemoteNames:
             raise _Unusable(FallBack.UNREADABLE, "a compressed answer, which was not asked for")
         return _message(bytes(answered))
 
-    def _demand(self, creature: Creature) -> bytes:
+    def _demand(self, creature: Being) -> bytes:
         # No `response_format`: servers differ in which kinds they take, and some refuse what they do not know.
         # The opening of the local name makes a model that always has the same idea have others.
         system, user = _DEMANDS[self._model.language]
@@ -183,7 +183,7 @@ class RemoteNames:
         }
         return orjson.dumps(demand)
 
-    def _read(self, creature: Creature, content: str) -> str | None:
+    def _read(self, creature: Being, content: str) -> str | None:
         name = name_in(content)
         if name is None:
             self._keep_local(creature, FallBack.NO_NAME, "no name in the answer that may be shown", content)
@@ -191,7 +191,7 @@ class RemoteNames:
             self._log.info("remote name", creature=creature.id, content=_capped(content))
         return name
 
-    def _after_failure(self, ticket: int, creature: Creature, error: Exception) -> None:
+    def _after_failure(self, ticket: int, creature: Being, error: Exception) -> None:
         if self._stopped:
             self._keep_local(creature, FallBack.ENDING, "the server is ending")
             return
@@ -211,7 +211,7 @@ class RemoteNames:
             self._log.warning("remote names pause", seconds=self._breaker.pause, reason=reason)
 
     def _keep_local(
-        self, creature: Creature, kind: FallBack, reason: str, content: bytes | str = "", **more: object
+        self, creature: Being, kind: FallBack, reason: str, content: bytes | str = "", **more: object
     ) -> None:
         self.fall_backs[kind] += 1
         if content and self._log_content:

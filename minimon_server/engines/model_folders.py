@@ -69,8 +69,10 @@ class BrokenModel(Exception):
 class ModelFolders:
     """The models of one folder, looked up again whenever something in it has changed. For every thread."""
 
-    def __init__(self, root: Path, log: Logger) -> None:
+    def __init__(self, root: Path, log: Logger, more: Sequence[Path] = ()) -> None:
+        """`more` are folders of single models that lie elsewhere; each is known by its own name."""
         self._root = root
+        self._more = tuple(more)
         self._log = log
         self._lock = threading.Lock()  # a folder that has not changed is one object, whoever asks
         self._seen: dict[str, tuple[Signature, ModelFolder | str]] = {}
@@ -133,7 +135,7 @@ class ModelFolders:
         if problem and problem != self._problem:
             self._log.warning("models cannot be listed", folder=str(self._root), reason=problem)
         self._problem = problem
-        return [path for path in paths if os.path.lexists(path / "model_index.json")]
+        return [path for path in (*paths, *self._more) if os.path.lexists(path / "model_index.json")]
 
     def _read(self, path: Path) -> ModelFolder | str:
         try:

@@ -15,6 +15,7 @@ from minimon_server.engines.on_demand import NoEngine, make_engine, versions
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.trained_files import digests_here
 from minimon_server.engines.weight_files import hashes_here
+from minimon_server.jobs.creature_drawing import folder_elsewhere
 from minimon_server.jobs.drawing import Drawing, nobody_draws
 from minimon_server.logs import Logger
 from minimon_server.settings import Settings
@@ -22,7 +23,7 @@ from minimon_server.settings import Settings
 
 def find_drawing(settings: Settings, log: Logger) -> Drawing:
     """Return who draws prompts here, and with what; nothing that draws is imported before the first prompt."""
-    folders = ModelFolders(settings.models_dir, log)
+    folders = ModelFolders(settings.models_dir, log, folder_elsewhere(settings))
     kept = KeptCatalogue(settings.models_dir / CATALOGUE, log)
     models = Models(folders, said_in(kept), log)
     stock = Stock(settings.models_dir, folders, log, kept)

@@ -12,6 +12,7 @@ from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.input_files import InputFiles
 from minimon_server.jobs.inputs import Inputs
+from minimon_server.jobs.interactive import Interactive
 from minimon_server.jobs.job import Job
 from minimon_server.jobs.journal import Journal
 from minimon_server.jobs.pictures import PictureStore
@@ -24,8 +25,11 @@ from minimon_server.logs import Logger
 from minimon_server.settings import Settings
 
 
-def open_jobs(settings: Settings, drawing: Drawing, log: Logger) -> Jobs:
-    """Return the service of jobs as the settings have it; raise `StartupError` when its files cannot be used."""
+def open_jobs(settings: Settings, drawing: Drawing, log: Logger, interactive: Interactive | None = None) -> Jobs:
+    """Return the service of jobs as the settings have it; raise `StartupError` when its files cannot be used.
+
+    `interactive` are the drawings that the same worker makes besides.
+    """
     bounds = Bounds(
         waiting=settings.queue_limit,
         waiting_of_client=settings.queue_limit_per_client,
@@ -35,7 +39,7 @@ def open_jobs(settings: Settings, drawing: Drawing, log: Logger) -> Jobs:
     )
     lease = Lease(loading=settings.load_timeout, drawing=settings.step_timeout)
     idle = settings.idle_minutes * 60.0
-    return put_together(settings.jobs_path, settings.output_dir, drawing, log, bounds, lease, idle)
+    return put_together(settings.jobs_path, settings.output_dir, drawing, log, bounds, lease, idle, interactive)
 
 
 def put_together(
@@ -46,6 +50,7 @@ def put_together(
     bounds: Bounds,
     lease: Lease,
     idle_seconds: float = 0.0,
+    interactive: Interactive | None = None,
 ) -> Jobs:
     """Open the journal and the image store, mend what the last process left, and return the service.
 
@@ -62,7 +67,9 @@ def put_together(
     inputs = Inputs(_input_files(journal_path, store.known.jobs.values(), bounds, log), read_picture, log)
     events = Events()
     engine, name = EngineThread(drawing.make_engine), secrets.token_hex(8)
-    worker = Worker(store, pictures, inputs, events, engine, log, name=name, idle_seconds=idle_seconds)
+    worker = Worker(
+        store, pictures, inputs, events, engine, log, name=name, idle_seconds=idle_seconds, interactive=interactive
+    )
     return Jobs(store, pictures, inputs, events, worker, log, unavailable=drawing.unavailable, close=store.close)
 
 

@@ -17,10 +17,12 @@ from minimon_server.jobs.events import Events
 from minimon_server.jobs.idling import Idling
 from minimon_server.jobs.input_files import InputLost
 from minimon_server.jobs.inputs import Inputs
+from minimon_server.jobs.interactive import Interactive
 from minimon_server.jobs.job import Job, State
 from minimon_server.jobs.loss import STUCK, Loss, gone
 from minimon_server.jobs.pace import Pace
 from minimon_server.jobs.pictures import PictureStore
+from minimon_server.jobs.serving import Serving
 from minimon_server.jobs.settling import Pause, backing_off, read_back
 from minimon_server.jobs.store import Fenced, JobStore, Unavailable, Unknown
 from minimon_server.jobs.turn import Turn
@@ -50,11 +52,16 @@ class Worker:
         pause: Pause = backing_off,
         idle_seconds: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
+        interactive: Interactive | None = None,
     ) -> None:
-        """After `idle_seconds` without a job the engine gives its memory back; 0: never."""
+        """After `idle_seconds` without a drawing the engine gives its memory back; 0: never."""
         self.pace = pace or Pace()
         self.loss = Loss(log)
         self.idling = Idling(engine, self._discard_engine, idle_seconds, log, monotonic)
+        self._interactive = interactive or Interactive(log)
+        self._serving = Serving(
+            self._interactive, engine, store, log, lose=self._lose_engine, discard=self._discard_engine
+        )
         self._store = store
         self._inputs = inputs
         self._events = events
@@ -84,7 +91,7 @@ class Worker:
     @property
     def has_lost_its_job(self) -> bool:
         """Whether the engine is still busy with a job that was taken from it: it hangs, or is about to stop."""
-        return self._turn is not None and self._turn.why == "fenced"
+        return self._interactive.hangs or (self._turn is not None and self._turn.why == "fenced")
 
     @property
     def given_back(self) -> int:
@@ -109,17 +116,26 @@ class Worker:
     def drain(self) -> None:
         """Claim no more; what runs goes on."""
         self._draining.set()
+        self._interactive.close()
+        if self.loss.reason:
+            self._interactive.end()
 
     async def run(self) -> None:
         """Work until drained."""
         drained = asyncio.create_task(self._draining.wait())
         try:
             while not self._draining.is_set():
+                if self._interactive.is_next:
+                    await self._served()
+                    continue
+                self._interactive.give_way()
                 job = await self._claim()
                 if job is not None:
                     await self._work(job)
-                else:
+                elif not await self._served():
                     await self._idle(drained)
+            while self._interactive.waiting and not self.loss.reason:  # who came before the end
+                await self._served()
             await self._all_stored()
         except Exception:  # a mistake of ours, after which this begins anew: it costs no other job its pictures
             await self._all_stored()
@@ -139,7 +155,8 @@ class Worker:
             await asyncio.wait({first}, timeout=seconds)
         if (turn := self._turn) is not None:
             turn.stop("released")
-        if turn is not None or self._storing is not None:
+        is_serving = self._interactive.end()
+        if turn is not None or is_serving or self._storing is not None:
             await asyncio.wait({task}, timeout=self.stop_seconds)
         if not task.done():
             # The engine or the store does not answer, or nothing runs. What they still bring is too late for its fence.
@@ -154,10 +171,12 @@ class Worker:
 
     async def _idle(self, drained: asyncio.Task[bool]) -> None:
         work = asyncio.create_task(self._store.wait_for_work(LOOK_SECONDS))
+        visit = asyncio.create_task(self._interactive.arrival())
         try:
-            await asyncio.wait({work, drained}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, visit, drained}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _cancelled(work)
+            await _cancelled(visit)
         await self.idling.look()
 
     async def _claim(self) -> Job | None:
@@ -233,8 +252,7 @@ class Worker:
             self._log.warning("the engine could not draw", job=turn.job.id, exception=fault)
             return None, await self._ending.fail(turn.job, fault.text, retry=fault.retry)
         except EngineLost as lost:
-            self.drain()  # what waits is for the next process
-            self.loss.tell(gone(lost.text))
+            self._lose_engine(lost)
             return None, await self._ending.fail(turn.job, lost.text, retry=True)
         except asyncio.CancelledError:
             raise
@@ -243,6 +261,16 @@ class Worker:
         # Outside the handler: a traceback would keep alive what the engine must give back.
         await self._discard_engine()
         return None, await self._ending.fail(turn.job, UNEXPECTED, retry=False)
+
+    async def _served(self) -> bool:
+        found = await self._serving.one()
+        if found:
+            self.idling.used()
+        return found
+
+    def _lose_engine(self, lost: EngineLost) -> None:
+        self.loss.tell(gone(lost.text))
+        self.drain()  # what waits is for the next process
 
     async def _discard_engine(self) -> None:
         try:

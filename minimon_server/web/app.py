@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from minimon_server.creatures.dice import Dice
+from minimon_server.creatures.drawn import DrawnCreatures
 from minimon_server.creatures.hatchery import Hatchery
 from minimon_server.creatures.naming import LocalNames, NameSource
 from minimon_server.errors import MethodNotAllowed, MinimonError, NotFound
@@ -24,6 +25,7 @@ from minimon_server.logs import Lines
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
 from minimon_server.web import cors, generate, health, metrics, pages, readiness
+from minimon_server.web.drawn import GenerateDrawn
 from minimon_server.web.gate import Access, Cost, Face, Gate
 from minimon_server.web.limits import RateTable
 from minimon_server.web.observe import Observe, TellErrors
@@ -32,7 +34,7 @@ from minimon_server.web.tally import Tally
 
 def make_app(
     settings: Settings,
-    hatchery: Hatchery,
+    hatchery: Hatchery | None,
     lines: Lines,
     *,
     lifespan: Lifespan[Starlette] | None = None,
@@ -42,15 +44,22 @@ def make_app(
     faces: Sequence[Face] = (),
     sources: Sequence[metrics.Source] = (),
     tally: Tally | None = None,
+    drawn: DrawnCreatures | None = None,
 ) -> Starlette:
-    """Return the whole application; without `names` they are local.
+    """Return the whole application; without `names` they are local. Creatures come from `drawn`, else the hatchery.
 
     `faces` are the routes of further parts, `sources` what else `/metrics` tells.
     """
     clock, tally = Clock(), tally or Tally()
     ready = ready or readiness.Readiness({})
     names = names or LocalNames()
-    hatch = generate.Generate(hatchery, names, settings, clock, dice or Dice(), tally)
+    answers, dice = generate.Answers(settings, clock, tally), dice or Dice()
+    hatch: generate.Generate | GenerateDrawn
+    if drawn is not None:
+        hatch = GenerateDrawn(drawn, answers, dice, tally)
+    else:
+        assert hatchery is not None, "creatures come from files, or are drawn"
+        hatch = generate.Generate(hatchery, names, answers, dice, tally)
     told = metrics.Metrics([*metrics.usual(tally, settings, names, ready), *sources])
     routes = [
         Face("/v1/generate", hatch, access=Access.PLAY, cost=Cost.CREATE, guide=generate.GUIDE),

@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.hatchery import Creature, Hatchery, dice_of_seed
 from minimon_server.creatures.naming import NameSource
-from minimon_server.errors import GenerationFailed, Text
+from minimon_server.errors import GenerationFailed, QueueFull, Text
+from minimon_server.jobs.errors import EngineUnavailable
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
 from minimon_server.web.guide import Answer, Guide
@@ -29,7 +30,7 @@ _CLOSING: Final = b'","metadata":{"id":"'
 # Nothing may be kept by a cache, so nothing has to say by what it varies.
 _JSON_HEADERS: Final[Headers] = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 _PNG_HEADERS: Final[Headers] = [(b"content-type", b"image/png"), (b"cache-control", b"no-store")]
-_BARE: Final = GenerateQuery()
+BARE: Final = GenerateQuery()
 
 GUIDE: Final = Guide(
     summary=Text("Un Minimon entier, nouveau à chaque fois.", "A whole Minimon, a new one each time."),
@@ -50,7 +51,7 @@ GUIDE: Final = Guide(
             },
         ),
     ),
-    errors=(GenerationFailed,),
+    errors=(GenerationFailed, QueueFull, EngineUnavailable),
     samples=(
         "-k {token}{base}/v1/generate",
         "-k {token}-H 'Accept: image/png' {base}/v1/generate -o creature.png",
@@ -59,36 +60,78 @@ GUIDE: Final = Guide(
 )
 
 
+class Answers:
+    """How a creature is told: as JSON or as a bare picture, counted and noted in the log."""
+
+    def __init__(self, settings: Settings, clock: Clock, tally: Tally) -> None:
+        self._clock = clock
+        self._born = tally.creatures
+        self._log_base64 = settings.log_image_b64
+        self._log_bytes = settings.log_sample_image_bytes
+
+    async def give(self, scope: Scope, send: Send, creature: Creature, head: bytes, *, local_name: bool) -> None:
+        """Send a new creature; `head` is its answer up to its id, `local_name` says that its name is plain ASCII."""
+        self._born[creature.rarity] += 1
+        self._note(scope, creature)
+        if wants_png(header(scope, b"accept")):
+            await self._send_png(creature, send, local_name)
+        else:
+            await self._send_json(creature, head, send, local_name)
+
+    async def _send_json(self, creature: Creature, head: bytes, send: Send, local_name: bool) -> None:
+        # The head goes out as it lies there, without a copy: `wire` lets both pieces leave together.
+        # Nothing here needs escaping: ids, local names and rarities are ASCII letters, digits, "_" and "+".
+        name = f'"{creature.name}"' if local_name else orjson.dumps(creature.name).decode()
+        tail = (
+            f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{self._clock.now()}"}}'
+        ).encode()
+        length = (b"content-length", b"%d" % (len(head) + len(tail)))
+        await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length]})
+        await send({"type": "http.response.body", "body": head, "more_body": True})
+        await send({"type": "http.response.body", "body": tail})
+
+    async def _send_png(self, creature: Creature, send: Send, local_name: bool) -> None:
+        png = creature.picture.png
+        headers = [
+            *_PNG_HEADERS,
+            (b"x-minimon-id", creature.id.encode("ascii")),
+            (b"x-minimon-name", (creature.name if local_name else quote(creature.name, safe="")).encode("ascii")),
+            (b"x-minimon-rarity", creature.rarity.encode("ascii")),
+            (b"x-minimon-generated-at", self._clock.now().encode("ascii")),
+            (b"content-length", b"%d" % len(png)),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": png})
+
+    def _note(self, scope: Scope, creature: Creature) -> None:
+        note(scope, creature=creature.id, rarity=creature.rarity)
+        if self._log_base64:
+            note(scope, image_b64=base64.b64encode(creature.picture.png).decode("ascii"))
+        if self._log_bytes:
+            note(scope, image_bytes=creature.picture.png[: self._log_bytes].hex())
+
+
 class Generate:
     """The endpoint, as a plain ASGI application: it is the one route whose every microsecond counts."""
 
-    def __init__(
-        self, hatchery: Hatchery, names: NameSource, settings: Settings, clock: Clock, dice: Dice, tally: Tally
-    ) -> None:
+    def __init__(self, hatchery: Hatchery, names: NameSource, answers: Answers, dice: Dice, tally: Tally) -> None:
         self._hatchery = hatchery
         self._names = names
         self._at_once = names.at_once
         # The pictures never change: each one is encoded here, once, up to where the creature itself begins.
-        self._heads = {picture: _OPENING + base64.b64encode(picture.png) + _CLOSING for picture in hatchery.pictures}
-        self._clock = clock
+        self._heads = {picture: head_of(base64.b64encode(picture.png)) for picture in hatchery.pictures}
+        self._answers = answers
         self._dice = dice
-        self._tally, self._born = tally, tally.creatures
-        self._log_base64 = settings.log_image_b64
-        self._log_bytes = settings.log_sample_image_bytes
+        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        query = read_query(scope, GenerateQuery) if scope["query_string"] else _BARE
+        query = read_query(scope, GenerateQuery) if scope["query_string"] else BARE
         creature = self._hatch(query)
         # A seed is a creature for ever, and no language model promises to repeat itself.
         if not self._at_once and query.seed is None:
             creature = await self._renamed(scope, creature)
-        self._born[creature.rarity] += 1
-        self._note(scope, creature)
-        if wants_png(header(scope, b"accept")):
-            await self._send_png(creature, send)
-        else:
-            await self._send_json(creature, send)
+        await self._answers.give(scope, send, creature, self._heads[creature.picture], local_name=self._at_once)
 
     def _hatch(self, query: GenerateQuery) -> Creature:
         try:
@@ -105,38 +148,10 @@ class Generate:
         self._tally.remote_names += 1
         return creature._replace(name=name)
 
-    async def _send_json(self, creature: Creature, send: Send) -> None:
-        # The head goes out as it lies there, without a copy: `wire` lets both pieces leave together.
-        # Nothing here needs escaping: ids, local names and rarities are ASCII letters, digits, "_" and "+".
-        head = self._heads[creature.picture]
-        name = f'"{creature.name}"' if self._at_once else orjson.dumps(creature.name).decode()
-        tail = (
-            f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{self._clock.now()}"}}'
-        ).encode()
-        length = (b"content-length", b"%d" % (len(head) + len(tail)))
-        await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length]})
-        await send({"type": "http.response.body", "body": head, "more_body": True})
-        await send({"type": "http.response.body", "body": tail})
 
-    async def _send_png(self, creature: Creature, send: Send) -> None:
-        png = creature.picture.png
-        headers = [
-            *_PNG_HEADERS,
-            (b"x-minimon-id", creature.id.encode("ascii")),
-            (b"x-minimon-name", (creature.name if self._at_once else quote(creature.name, safe="")).encode("ascii")),
-            (b"x-minimon-rarity", creature.rarity.encode("ascii")),
-            (b"x-minimon-generated-at", self._clock.now().encode("ascii")),
-            (b"content-length", b"%d" % len(png)),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": png})
-
-    def _note(self, scope: Scope, creature: Creature) -> None:
-        note(scope, creature=creature.id, rarity=creature.rarity)
-        if self._log_base64:
-            note(scope, image_b64=base64.b64encode(creature.picture.png).decode("ascii"))
-        if self._log_bytes:
-            note(scope, image_bytes=creature.picture.png[: self._log_bytes].hex())
+def head_of(picture_base64: bytes) -> bytes:
+    """Return the JSON answer up to the creature's id."""
+    return _OPENING + picture_base64 + _CLOSING
 
 
 def wants_png(accept: bytes) -> bool:

@@ -112,9 +112,10 @@ def _told(check: Check, language: Language) -> dict[str, object]:
     return {"ok": check.trouble is None, **facts}
 
 
-def usual(settings: Settings, hatchery: Hatchery, names: NameSource) -> dict[str, Callable[[], Check]]:
+def usual(settings: Settings, hatchery: Hatchery | None, names: NameSource) -> dict[str, Callable[[], Check]]:
     """Return what `/ready` asks of every server; pictures are whole from the start, or there is no start."""
-    pictures = Check({"backend": settings.generation_backend, "count": len(hatchery.pictures)})
+    count = {"count": len(hatchery.pictures)} if hatchery else {}
+    pictures = Check({"backend": settings.generation_backend, **count})
 
     def named() -> Check:
         # A name server that fails is no trouble: every creature has its local name.

@@ -88,7 +88,7 @@ class HealthAnswer(BaseModel):
 
     status: Literal["ok"]
     time: str = Field(**said("RFC 3339, UTC, en secondes entières.", "RFC 3339, UTC, whole seconds."))
-    backend: Literal["files"] = Field(**said("Qui fait les images.", "Who makes the pictures."))
+    backend: Literal["files", "sdxl"] = Field(**said("Qui fait les images.", "Who makes the pictures."))
 
 
 class CheckAnswer(BaseModel):

@@ -31,7 +31,7 @@ def free_ports(count: int) -> list[int]:
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without any setting of ours, plus `extra`."""
-    ours = ("MINIMON_", "LOG_", "OPENAI_")
+    ours = ("MINIMON_", "LOG_", "OPENAI_", "SDXL_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(extra)
 
 

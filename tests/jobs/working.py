@@ -15,6 +15,7 @@ from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
 from minimon_server.jobs.input_files import InputFiles
 from minimon_server.jobs.inputs import Inputs
+from minimon_server.jobs.interactive import Interactive
 from minimon_server.jobs.job import Job
 from minimon_server.jobs.journal import Journal
 from minimon_server.jobs.pictures import PictureStore
@@ -36,6 +37,7 @@ class Studio:
     pictures: PictureStore
     clock: VirtualClock
     folder: Path
+    interactive: Interactive
 
     async def submit(self, asked: DrawRequest, client: str = "ann", key: str | None = None) -> Job:
         """Submit a job as the web does."""
@@ -69,14 +71,19 @@ def sqlite_store(
 
 @asynccontextmanager
 async def studio(
-    folder: Path, store: JobStore, clock: VirtualClock, engine: Sketcher | None = None, idle_seconds: float = 0.0
+    folder: Path,
+    store: JobStore,
+    clock: VirtualClock,
+    engine: Sketcher | None = None,
+    idle_seconds: float = 0.0,
+    most_visits: int = 64,
 ) -> AsyncIterator[Studio]:
     """Start worker and service around a store, and end them."""
     drawing = engine or Sketcher()
     pictures = PictureStore(folder / "outputs", pack)
     pictures.prepare()
     inputs = Inputs(InputFiles(folder / "inputs", 1 << 20), read_picture, quiet())
-    events = Events()
+    events, interactive = Events(), Interactive(quiet(), most=most_visits, monotonic=clock)
     thread = EngineThread(lambda: drawing)
     worker = Worker(
         store,
@@ -89,11 +96,12 @@ async def studio(
         pause=at_once,
         idle_seconds=idle_seconds,
         monotonic=clock,
+        interactive=interactive,
     )
     jobs = Jobs(store, pictures, inputs, events, worker, quiet())
     jobs.start()
     try:
-        yield Studio(jobs, store, drawing, worker, pictures, clock, folder)
+        yield Studio(jobs, store, drawing, worker, pictures, clock, folder, interactive)
     finally:
         ending = asyncio.create_task(jobs.end(0))
         await until(lambda: not worker.is_drawing)

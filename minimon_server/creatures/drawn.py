@@ -1,0 +1,107 @@
+"""Creatures that are drawn for whoever asks: words, picture and name put together. Draws nothing, queues nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Final, NamedTuple, Protocol
+
+from minimon_server.beside import in_thread
+from minimon_server.creatures.dice import Dice
+from minimon_server.creatures.hatchery import Creature, identify, picture_seed
+from minimon_server.creatures.naming import NameSource
+from minimon_server.creatures.prompts import Prompts, Wording
+from minimon_server.creatures.rarity import Rarity, RarityTable
+from minimon_server.engines.files import Picture
+from minimon_server.engines.messages import DrawnPicture
+from minimon_server.engines.on_demand import pack
+from minimon_server.errors import Text
+from minimon_server.logs import Logger
+
+RETRY_SECONDS: Final = 30.0
+
+COLD: Final = Text("Le modèle des créatures se charge.", "The creatures' model is loading.")
+
+
+class SetAside(Exception):
+    """What was made ahead was stopped, because somebody waits."""
+
+
+class Painter(Protocol):
+    """Who draws the words of a creature. Raises `EngineFault` and its kin, and what says that nobody may wait now."""
+
+    async def draw(self, wording: Wording, seed: int, *, ahead: bool = False) -> DrawnPicture:
+        """Return one picture; the same words and seed give the same one. Cancelled, it stops drawing."""
+
+
+class Finished(NamedTuple):
+    """A creature that can be sent as it is. `base64` is that of its PNG; `renamed`: by a `NameSource`."""
+
+    creature: Creature
+    base64: bytes
+    renamed: bool
+
+
+class DrawnCreatures:
+    """Makes creatures on demand. The same dice and the same wish give the same one, with the same model and table."""
+
+    def __init__(
+        self, rarities: RarityTable, prompts: Prompts, painter: Painter, names: NameSource, log: Logger
+    ) -> None:
+        self.is_warm = False
+        self.rarities = rarities
+        self._trouble: Text | None = COLD
+        self._prompts = prompts
+        self._painter = painter
+        self._names = names
+        self._log = log
+
+    @property
+    def trouble(self) -> Text | None:
+        """Why nobody should ask now: nothing has been drawn yet."""
+        return None if self.is_warm else self._trouble
+
+    async def make(
+        self, dice: bytes, wish: Rarity | None = None, *, seeded: bool = False, ahead: bool = False
+    ) -> Finished:
+        """Return the creature of these 32 bytes; a seeded one keeps its local name, which is its own for ever.
+
+        Its name is asked for while its picture is drawn. Raises what the painter does.
+        """
+        being = identify(dice, wish, self.rarities)
+        naming = None if seeded or self._names.at_once else asyncio.create_task(self._names.name_for(being))
+        try:
+            drawn = await self._painter.draw(self._prompts.of(dice, being.rarity), picture_seed(dice), ahead=ahead)
+            self.is_warm = True
+            png, text = await in_thread(lambda: _packed(drawn), "creatures")
+            name = await naming if naming else None
+        finally:
+            if naming:
+                naming.cancel()
+        picture = Picture(drawn.width, drawn.height, png)
+        return Finished(Creature(being.id, name or being.name, being.rarity, picture), text, name is not None)
+
+    async def warm_up(self, dice: Dice, seconds: float = RETRY_SECONDS) -> None:
+        """Draw one creature that nobody asked for, so that whoever asks does not wait for a model to load.
+
+        One that fails is told, and tried again every `seconds` until any drawing has succeeded.
+        """
+        while not self.is_warm:
+            try:
+                await self.make(dice.throw(), seeded=True)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self._log.warning("the warm-up failed", exception=error)
+                reason = str(error)
+                self._trouble = Text(
+                    f"Aucune créature n'a pu être dessinée : {reason}", f"No creature could be drawn: {reason}"
+                )
+                await asyncio.sleep(seconds)
+            else:
+                self._log.info("the creatures' model is warm")
+
+
+def _packed(drawn: DrawnPicture) -> tuple[bytes, bytes]:
+    png = pack(drawn)
+    return png, base64.b64encode(png)

@@ -1,0 +1,75 @@
+"""One drawing of the interactive queue after the other, on the worker's engine. Claims no job and keeps no queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from minimon_server.engines.messages import EngineLost
+from minimon_server.jobs.engine_thread import EngineThread
+from minimon_server.jobs.interactive import Interactive, Visit
+from minimon_server.jobs.store import JobStore
+from minimon_server.logs import Logger
+
+FOR_EVER: Final = 1e6  # seconds
+
+
+class Serving:
+    """The worker's hand for what is not a job."""
+
+    def __init__(
+        self,
+        queue: Interactive,
+        engine: EngineThread,
+        store: JobStore,
+        log: Logger,
+        *,
+        lose: Callable[[EngineLost], None],
+        discard: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`lose` hears that the engine is gone for good; `discard` closes one that broke."""
+        self.queue = queue
+        self._engine = engine
+        self._store = store
+        self._log = log
+        self._lose = lose
+        self._discard = discard
+
+    async def one(self) -> bool:
+        """Draw what somebody waits for on a connection, or what is made ahead; return whether there was any."""
+        visit = self.queue.next()
+        if visit is None:
+            return False
+        aside = asyncio.create_task(self._set_aside(visit)) if visit.ahead else None
+        try:
+            lost = await self.queue.serve(visit, self._engine)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._log.error("the engine broke", exception=error)
+        else:
+            if lost is not None:
+                self._lose(lost)
+            return True
+        finally:
+            if aside is not None:
+                await _cancelled(aside)
+        # Outside the handler: a traceback would keep alive what the engine must give back.
+        await self._discard()
+        return True
+
+    async def _set_aside(self, visit: Visit) -> None:
+        """Stop what is made ahead as soon as anybody waits, for a job too."""
+        tasks = [asyncio.create_task(one) for one in (self._store.wait_for_work(FOR_EVER), self.queue.somebody())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            visit.stop()
+        finally:
+            for task in tasks:
+                await _cancelled(task)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
