@@ -113,6 +113,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
         sources=[metrics.log(sink), metrics.scores(scores), job_faces.told(jobs, drawing, restarts)],
         tally=tally,
         drawn=creatures.drawn,
+        stock=creatures.stock,
     )
     return Server(settings, app, lines, names, jobs, drawing, log, sink, readiness, tally)
 

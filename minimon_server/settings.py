@@ -109,6 +109,13 @@ class Settings(BaseModel):
     creature_queue_limit: int = Field(
         64, ge=1, le=10_000, **_spec("drawn creatures that may be waited for", "a whole number from 1 to 10000")
     )
+    stock: int = Field(
+        8,
+        ge=0,
+        le=1000,
+        **_spec("drawn creatures kept ready a rarity, by weight; 0: none", "a whole number from 0 to 1000"),
+    )
+    stock_dir: Path = Field(Path("data/stock"), **_spec("folder of those creatures", "a path", path=True))
     images_dir: Path = Field(Path("./minimon"), **_spec("folder of the pictures", "a path", path=True))
     image_pattern: Pattern = Field(
         "image_{:02d}.png",
@@ -209,7 +216,10 @@ class Settings(BaseModel):
     bearer_token: Token = Field(SecretStr(""), **_spec("token that opens everything; none: all is open", "UTF-8 text"))
     play_token: Token = Field(
         SecretStr(""),
-        **_spec("token that a game may ship: bare GET /v1/generate only", "UTF-8 text other than the bearer token"),
+        **_spec(
+            "token that a game may ship: bare GET /v1/generate and /v1/creatures/{id} only",
+            "UTF-8 text other than the bearer token",
+        ),
     )
     rate_limit_per_min: int = Field(
         60,

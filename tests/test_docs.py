@@ -35,7 +35,7 @@ def test_every_route_has_a_heading_and_a_curl(readme: str, tmp_path: Path) -> No
             assert isinstance(route, Face)
             (method,) = (route.methods or set()) - {"HEAD"}
             assert f"### `{method} {route.path}`" in readme
-            called = route.path.replace("{job_id}", "$JOB_ID").replace("{filename}", "$FILENAME")
+            called = re.sub(r"\{(\w+)\}", lambda found: "$" + found[1].upper(), route.path)
             assert re.search(rf"curl .*{re.escape(called)}", readme)
 
 

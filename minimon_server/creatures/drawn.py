@@ -56,6 +56,10 @@ class DrawnCreatures:
         self._names = names
         self._log = log
 
+    def rarity_of(self, dice: bytes, wish: Rarity | None) -> Rarity:
+        """Return the rarity of the creature of these 32 bytes."""
+        return identify(dice, wish, self.rarities).rarity
+
     @property
     def trouble(self) -> Text | None:
         """Why nobody should ask now: nothing has been drawn yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +27,14 @@ SETTING: Final = "SDXL_TURBO_MODEL"
 class CreaturePainter:
     """A `Painter` over the interactive queue."""
 
-    def __init__(self, settings: Settings, model: ModelInfo, drawing: Drawing, queue: Interactive) -> None:
-        """Raise `StartupError` when the model cannot draw what the settings ask for."""
+    def __init__(
+        self, settings: Settings, model: ModelInfo, drawing: Drawing, queue: Interactive, words: str = ""
+    ) -> None:
+        """`words` tells one table of words from another. Raise `StartupError` when the model cannot draw what the
+        settings ask for.
+        """
         self.model = model
+        self._words = words
         # The default is SDXL Turbo's: another model is drawn in its own steps, unless somebody has said otherwise.
         self.steps = settings.sdxl_steps if "sdxl_steps" in settings.model_fields_set else model.steps
         self.queue = queue
@@ -41,6 +47,11 @@ class CreaturePainter:
             raise StartupError(
                 [f"{SETTING}={model.id} cannot draw what SDXL_WIDTH and SDXL_HEIGHT ask: {told}"]
             ) from None
+
+    def maker(self) -> str:
+        """Return what tells pictures of this painter from those of another one; reads samples of the weights."""
+        parts = [self._words, self.model.id, self._drawing.fingerprint(self.model.id), self.steps, *self._size]
+        return sha256(repr([*parts, self.model.guidance_scale, self.model.scheduler]).encode()).hexdigest()
 
     async def draw(self, wording: Wording, seed: int, *, ahead: bool = False) -> DrawnPicture:
         """Return one picture, see `Interactive.draw`."""
@@ -79,7 +90,7 @@ def open_creatures(
     """Return what makes creatures with the model of the settings; raise `StartupError` when it cannot be had."""
     prompts = load_prompts(settings.prompts_path, settings.prompt_language)
     model = creature_model(settings, drawing)
-    painter = CreaturePainter(settings, model, drawing, queue)
+    painter = CreaturePainter(settings, model, drawing, queue, f"{prompts.digest} {settings.prompt_language}")
     log.info("creatures are drawn", model=model.id, steps=painter.steps, guidance=model.guidance_scale)
     if painter.steps < model.steps:
         log.warning("SDXL_STEPS are fewer than this model's own", steps=painter.steps, own=model.steps, model=model.id)

@@ -20,11 +20,12 @@ from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.drawn import DrawnCreatures
 from minimon_server.creatures.hatchery import Hatchery
 from minimon_server.creatures.naming import LocalNames, NameSource
+from minimon_server.creatures.stock import Stock
 from minimon_server.errors import MethodNotAllowed, MinimonError, NotFound
 from minimon_server.logs import Lines
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
-from minimon_server.web import cors, generate, health, metrics, pages, readiness
+from minimon_server.web import again, cors, generate, health, metrics, pages, readiness
 from minimon_server.web.drawn import GenerateDrawn
 from minimon_server.web.gate import Access, Cost, Face, Gate
 from minimon_server.web.limits import RateTable
@@ -45,9 +46,11 @@ def make_app(
     sources: Sequence[metrics.Source] = (),
     tally: Tally | None = None,
     drawn: DrawnCreatures | None = None,
+    stock: Stock | None = None,
 ) -> Starlette:
-    """Return the whole application; without `names` they are local. Creatures come from `drawn`, else the hatchery.
+    """Return the whole application; without `names` they are local.
 
+    Creatures come from `stock` and `drawn`, else from the hatchery.
     `faces` are the routes of further parts, `sources` what else `/metrics` tells.
     """
     clock, tally = Clock(), tally or Tally()
@@ -56,13 +59,14 @@ def make_app(
     answers, dice = generate.Answers(settings, clock, tally), dice or Dice()
     hatch: generate.Generate | GenerateDrawn
     if drawn is not None:
-        hatch = GenerateDrawn(drawn, answers, dice, tally)
+        hatch = GenerateDrawn(drawn, stock, answers, dice, tally)
     else:
         assert hatchery is not None, "creatures come from files, or are drawn"
         hatch = generate.Generate(hatchery, names, answers, dice, tally)
     told = metrics.Metrics([*metrics.usual(tally, settings, names, ready), *sources])
     routes = [
         Face("/v1/generate", hatch, access=Access.PLAY, cost=Cost.CREATE, guide=generate.GUIDE),
+        again.face(answers),
         health.face(settings, clock),
         Face("/ready", ready.answer, guide=readiness.GUIDE),
         Face("/metrics", told.answer, guide=metrics.GUIDE),

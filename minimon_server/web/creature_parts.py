@@ -8,10 +8,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from minimon_server.creatures.dice import Dice
-from minimon_server.creatures.drawn import DrawnCreatures
+from minimon_server.creatures.drawn import DrawnCreatures, Finished
 from minimon_server.creatures.hatchery import Hatchery, make_hatchery
 from minimon_server.creatures.naming import NameSource
 from minimon_server.creatures.prompts import load_prompts
+from minimon_server.creatures.rarity import Rarity
+from minimon_server.creatures.stock import Stock, sizes
+from minimon_server.creatures.stock_files import StockFiles
 from minimon_server.jobs.creature_drawing import CreaturePainter, creature_model, open_creatures
 from minimon_server.jobs.drawing import Drawing
 from minimon_server.jobs.equipment import find_drawing
@@ -28,12 +31,21 @@ class CreatureParts:
     hatchery: Hatchery | None = None
     drawn: DrawnCreatures | None = None
     painter: CreaturePainter | None = None
+    stock: Stock | None = None
 
     async def start(self, ending: AsyncExitStack) -> None:
-        """Begin what runs beside the requests; `ending` ends it."""
-        if self.drawn is not None:
-            warming = asyncio.create_task(self.drawn.warm_up(Dice()))
-            ending.push_async_callback(_cancelled, warming)
+        """Begin what runs beside the requests; `ending` ends it. The warm-up comes before all who ask."""
+        if (drawn := self.drawn) is None:
+            return
+        dice = Dice()
+        ending.push_async_callback(_cancelled, asyncio.create_task(drawn.warm_up(dice)))
+        if (stock := self.stock) is not None:
+
+            async def make(rarity: Rarity) -> Finished:
+                return await drawn.make(dice.throw(), rarity, ahead=True)
+
+            ending.push_async_callback(stock.close)
+            ending.push_async_callback(_cancelled, asyncio.create_task(stock.keep_full(make)))
 
     def check(self) -> Check:
         """Return what `/ready` says of drawn creatures."""
@@ -46,6 +58,7 @@ class CreatureParts:
             "warm": drawn.is_warm,
             "waiting": painter.queue.waiting,
             "limit": painter.queue.limit,
+            "stock": {rarity.value: count for rarity, count in self.stock.counts().items()} if self.stock else 0,
         }
         return Check(facts, drawn.trouble)
 
@@ -57,7 +70,11 @@ def make_creatures(
     if settings.generation_backend == "files":
         return CreatureParts(make_hatchery(settings))
     drawn, painter = open_creatures(settings, drawing, queue, names, log)
-    return CreatureParts(drawn=drawn, painter=painter)
+    if not settings.stock:
+        return CreatureParts(drawn=drawn, painter=painter)
+    wanted = sizes(settings.stock, settings.rarity_weights)
+    stock = Stock(wanted, StockFiles(settings.stock_dir, painter.maker, log), log)
+    return CreatureParts(drawn=drawn, painter=painter, stock=stock)
 
 
 def check_creatures(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.drawn import DrawnCreatures, Finished
 from minimon_server.creatures.hatchery import dice_of_seed
+from minimon_server.creatures.stock import Stock
 from minimon_server.errors import GenerationFailed, MinimonError
 from minimon_server.web.generate import BARE, Answers, head_of
 from minimon_server.web.observe import note
@@ -24,8 +25,11 @@ Found = TypeVar("Found")
 class GenerateDrawn:
     """The endpoint, as a plain ASGI application like the one it stands for."""
 
-    def __init__(self, creatures: DrawnCreatures, answers: Answers, dice: Dice, tally: Tally) -> None:
+    def __init__(
+        self, creatures: DrawnCreatures, stock: Stock | None, answers: Answers, dice: Dice, tally: Tally
+    ) -> None:
         self._creatures = creatures
+        self._stock = stock
         self._answers = answers
         self._dice = dice
         self._tally = tally
@@ -33,16 +37,35 @@ class GenerateDrawn:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that leaves before has its drawing stopped."""
         query = read_query(scope, GenerateQuery) if scope["query_string"] else BARE
-        found = await while_connected(receive, self._made(scope, query))
+        thrown = self._dice.throw() if query.seed is None else dice_of_seed(query.seed, query.rarity)
+        found = self._at_hand(thrown, query)
+        if found is None:
+            found = await while_connected(receive, self._made(scope, thrown, query))
         if found is None:
             note(scope, gone=True)
             return
         self._tally.remote_names += found.renamed
-        await self._answers.give(scope, send, found.creature, head_of(found.base64), local_name=not found.renamed)
+        head = head_of(found.base64)
+        await self._answers.give(
+            scope,
+            send,
+            found.creature,
+            head,
+            local_name=not found.renamed,
+            own_bytes=len(head) + len(found.creature.picture.png),
+        )
 
-    async def _made(self, scope: Scope, query: GenerateQuery) -> Finished:
-        thrown = self._dice.throw() if query.seed is None else dice_of_seed(query.seed, query.rarity)
+    def _at_hand(self, thrown: bytes, query: GenerateQuery) -> Finished | None:
+        if self._stock is None or query.seed is not None:
+            return None
+        return self._stock.take(self._creatures.rarity_of(thrown, query.rarity))
+
+    async def _made(self, scope: Scope, thrown: bytes, query: GenerateQuery) -> Finished:
         try:
+            if self._stock is not None and query.seed is None:
+                kept = await self._stock.taken(self._creatures.rarity_of(thrown, query.rarity))
+                if kept is not None:
+                    return kept
             return await self._creatures.make(thrown, query.rarity, seeded=query.seed is not None)
         except MinimonError:
             raise

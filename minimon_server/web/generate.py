@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.hatchery import Creature, Hatchery, dice_of_seed
 from minimon_server.creatures.naming import NameSource
+from minimon_server.creatures.recent import Given, Recent
 from minimon_server.errors import GenerationFailed, QueueFull, Text
 from minimon_server.jobs.errors import EngineUnavailable
 from minimon_server.settings import Settings
@@ -32,6 +33,19 @@ _JSON_HEADERS: Final[Headers] = [(b"content-type", b"application/json"), (b"cach
 _PNG_HEADERS: Final[Headers] = [(b"content-type", b"image/png"), (b"cache-control", b"no-store")]
 BARE: Final = GenerateQuery()
 
+ANSWERS: Final = (
+    Answer(
+        Text("La créature.", "The creature."),
+        {"application/json": CreatureAnswer, "image/png": "bytes"},
+        headers={
+            "X-Minimon-Id": Text("Avec l'image seule : son id.", "With the bare picture: its id."),
+            "X-Minimon-Name": Text("Avec l'image seule : son nom.", "With the bare picture: its name."),
+            "X-Minimon-Rarity": Text("Avec l'image seule : sa rareté.", "With the bare picture: its rarity."),
+            "X-Minimon-Generated-At": Text("Avec l'image seule : l'heure.", "With the bare picture: the time."),
+        },
+    ),
+)
+
 GUIDE: Final = Guide(
     summary=Text("Un Minimon entier, nouveau à chaque fois.", "A whole Minimon, a new one each time."),
     detail=Text(
@@ -39,18 +53,7 @@ GUIDE: Final = Guide(
         "Picture, name and rarity. JSON, or the bare picture for whoever prefers it by `Accept: image/png`.",
     ),
     query=GenerateQuery,
-    answers=(
-        Answer(
-            Text("La créature.", "The creature."),
-            {"application/json": CreatureAnswer, "image/png": "bytes"},
-            headers={
-                "X-Minimon-Id": Text("Avec l'image seule : son id.", "With the bare picture: its id."),
-                "X-Minimon-Name": Text("Avec l'image seule : son nom.", "With the bare picture: its name."),
-                "X-Minimon-Rarity": Text("Avec l'image seule : sa rareté.", "With the bare picture: its rarity."),
-                "X-Minimon-Generated-At": Text("Avec l'image seule : l'heure.", "With the bare picture: the time."),
-            },
-        ),
-    ),
+    answers=ANSWERS,
     errors=(GenerationFailed, QueueFull, EngineUnavailable),
     samples=(
         "-k {token}{base}/v1/generate",
@@ -63,41 +66,53 @@ GUIDE: Final = Guide(
 class Answers:
     """How a creature is told: as JSON or as a bare picture, counted and noted in the log."""
 
-    def __init__(self, settings: Settings, clock: Clock, tally: Tally) -> None:
+    def __init__(self, settings: Settings, clock: Clock, tally: Tally, recent: Recent | None = None) -> None:
+        self.recent = recent or Recent()
         self._clock = clock
         self._born = tally.creatures
         self._log_base64 = settings.log_image_b64
         self._log_bytes = settings.log_sample_image_bytes
 
-    async def give(self, scope: Scope, send: Send, creature: Creature, head: bytes, *, local_name: bool) -> None:
-        """Send a new creature; `head` is its answer up to its id, `local_name` says that its name is plain ASCII."""
-        self._born[creature.rarity] += 1
-        self._note(scope, creature)
-        if wants_png(header(scope, b"accept")):
-            await self._send_png(creature, send, local_name)
-        else:
-            await self._send_json(creature, head, send, local_name)
+    async def give(
+        self, scope: Scope, send: Send, creature: Creature, head: bytes, *, local_name: bool, own_bytes: int = 0
+    ) -> None:
+        """Send a new creature; `head` is its answer up to its id, `local_name` says that its name is plain ASCII.
 
-    async def _send_json(self, creature: Creature, head: bytes, send: Send, local_name: bool) -> None:
+        `own_bytes` is the memory that is this creature's alone, see `Recent.keep`.
+        """
+        self._born[creature.rarity] += 1
+        given = Given(creature, head, self._clock.now(), local_name)
+        self.recent.keep(given, own_bytes=own_bytes)
+        await self.tell(scope, send, given)
+
+    async def tell(self, scope: Scope, send: Send, given: Given) -> None:
+        """Send a creature, also one that was sent before."""
+        self._note(scope, given.creature)
+        if wants_png(header(scope, b"accept")):
+            await self._send_png(given, send)
+        else:
+            await self._send_json(given, send)
+
+    async def _send_json(self, given: Given, send: Send) -> None:
+        creature, head, at, local_name = given
         # The head goes out as it lies there, without a copy: `wire` lets both pieces leave together.
         # Nothing here needs escaping: ids, local names and rarities are ASCII letters, digits, "_" and "+".
         name = f'"{creature.name}"' if local_name else orjson.dumps(creature.name).decode()
-        tail = (
-            f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{self._clock.now()}"}}'
-        ).encode()
+        tail = (f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{at}"}}').encode()
         length = (b"content-length", b"%d" % (len(head) + len(tail)))
         await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length]})
         await send({"type": "http.response.body", "body": head, "more_body": True})
         await send({"type": "http.response.body", "body": tail})
 
-    async def _send_png(self, creature: Creature, send: Send, local_name: bool) -> None:
+    async def _send_png(self, given: Given, send: Send) -> None:
+        creature, _, at, local_name = given
         png = creature.picture.png
         headers = [
             *_PNG_HEADERS,
             (b"x-minimon-id", creature.id.encode("ascii")),
             (b"x-minimon-name", (creature.name if local_name else quote(creature.name, safe="")).encode("ascii")),
             (b"x-minimon-rarity", creature.rarity.encode("ascii")),
-            (b"x-minimon-generated-at", self._clock.now().encode("ascii")),
+            (b"x-minimon-generated-at", at.encode("ascii")),
             (b"content-length", b"%d" % len(png)),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

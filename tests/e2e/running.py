@@ -45,6 +45,7 @@ def files_in(folder: Path) -> dict[str, str]:
         "MINIMON_CHECKPOINT_KEY_PATH": str(folder / "certs" / "app_checkpoint_key.pem"),
         "MINIMON_SCORE_LEDGER_PATH": str(folder / "data" / "certified_scores.jsonl"),
         "MINIMON_JOBS_PATH": str(folder / "jobs" / "jobs.sqlite"),
+        "MINIMON_STOCK_DIR": str(folder / "stock"),
         "MINIMON_OUTPUT_DIR": str(folder / "jobs" / "outputs"),
     }
 

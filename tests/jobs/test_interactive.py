@@ -33,12 +33,16 @@ def play(folder: Path, scene: Scene, engine: Sketcher | None = None, most: int =
 
 
 def draw(at: Studio, prompt: str = "a creature", *, ahead: bool = False) -> asyncio.Task[object]:
-    return asyncio.create_task(at.interactive.draw(request(prompt=prompt), ahead=ahead))  # type: ignore[arg-type]
+    return asyncio.create_task(at.interactive.draw(request(prompt=prompt), ahead=ahead))
 
 
 async def held(at: Studio) -> None:
     """Return when the engine waits before a report."""
     await asyncio.to_thread(at.engine.arrived.acquire)
+
+
+def lost(at: Studio) -> bool:
+    return at.worker.has_lost_its_job
 
 
 def let_all_pass(at: Studio, times: int = 40) -> None:
@@ -175,18 +179,18 @@ def test_an_engine_that_shows_no_progress_hangs(tmp_path: Path) -> None:
         running = draw(at, "gated")
         await held(at)  # loading
         at.clock.seconds += 301
-        assert not at.worker.has_lost_its_job
+        assert not lost(at)
         at.engine.gate.release()
         await held(at)  # before the first step
         at.engine.gate.release()
         await held(at)
         at.clock.seconds += 299
-        assert not at.worker.has_lost_its_job
+        assert not lost(at)
         at.clock.seconds += 2
-        assert at.worker.has_lost_its_job
+        assert lost(at)
         let_all_pass(at)
         await running
-        assert not at.worker.has_lost_its_job
+        assert not lost(at)
 
     play(tmp_path, scene)
 

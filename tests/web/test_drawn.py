@@ -83,7 +83,7 @@ def test_rarity_drives_words_and_steps_and_the_picture_tells_them(scene: Drawn) 
 
 def test_ready_tells_the_model_and_that_it_is_warm(scene: Drawn) -> None:
     check = scene.client.get("/ready").json()["checks"]["creatures"]
-    assert check == {"ok": True, "model": "small", "steps": 1, "warm": True, "waiting": 0, "limit": 64}
+    assert check == {"ok": True, "model": "small", "steps": 1, "warm": True, "waiting": 0, "limit": 64, "stock": 0}
 
 
 def test_jobs_are_drawn_by_the_same_engine(scene: Drawn) -> None:
