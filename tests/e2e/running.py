@@ -17,7 +17,7 @@ from typing import Self
 import httpx2
 
 HOME = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def free_ports(count: int) -> list[int]:
