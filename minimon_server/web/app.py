@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -53,16 +54,13 @@ def make_app(
     Creatures come from `stock` and `drawn`, else from the hatchery.
     `faces` are the routes of further parts, `sources` what else `/metrics` tells.
     """
-    clock, tally = Clock(), tally or Tally()
+    clock, tally, names = Clock(), tally or Tally(), names or LocalNames()
     ready = ready or readiness.Readiness({})
-    names = names or LocalNames()
     answers, dice = generate.Answers(settings, clock, tally), dice or Dice()
-    hatch: generate.Generate | GenerateDrawn
     if drawn is not None:
-        hatch = GenerateDrawn(drawn, stock, answers, dice, tally)
+        hatch: generate.Generate | GenerateDrawn = GenerateDrawn(drawn, stock, answers, dice, tally)
     else:
-        assert hatchery is not None, "creatures come from files, or are drawn"
-        hatch = generate.Generate(hatchery, names, answers, dice, tally)
+        hatch = _from_files(hatchery, names, answers, dice, tally)
     told = metrics.Metrics([*metrics.usual(tally, settings, names, ready), *sources])
     routes = [
         Face("/v1/generate", hatch, access=Access.PLAY, cost=Cost.CREATE, guide=generate.GUIDE),
@@ -73,19 +71,28 @@ def make_app(
     ]
     routes += faces
     routes += pages.faces(routes, settings)
-    app = App(
+    return App(
         routes=routes,
         middleware=_layers(settings, routes, lines, tally),
         exception_handlers={HTTPException: _raise_as_ours},
         lifespan=lifespan,
     )
-    # A redirect would carry the client's Host header back to it, and hide a misspelt path.
-    app.router.redirect_slashes = False
-    return app
+
+
+def _from_files(
+    hatchery: Hatchery | None, names: NameSource, answers: generate.Answers, dice: Dice, tally: Tally
+) -> generate.Generate:
+    assert hatchery is not None, "creatures come from files, or are drawn"
+    return generate.Generate(hatchery, names, answers, dice, tally)
 
 
 class App(Starlette):
     """Starlette without its outermost layer, which would answer and log errors a second time."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # A redirect would carry the client's Host header back to it, and hide a misspelt path.
+        self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put our layers around the router; `TellErrors` and `Observe` are what `ServerErrorMiddleware` would be."""
