@@ -17,8 +17,8 @@ HEAD: Final = 32
 TIME_IDS: Final = 8
 TIMES: Final = 1000
 # How much more the middle of a picture weighs than its corners, and how far it reaches, as a part of the side.
-FACE_GAIN: Final = 3.0
-FACE_SPREAD: Final = 0.25
+FACE_GAIN: Final = 8.0
+FACE_SPREAD: Final = 0.22
 
 
 class Words(torch.nn.Module):
