@@ -124,7 +124,7 @@ def test_what_the_engine_cannot_draw_is_told_to_who_waits_and_to_nobody_else(tmp
         await fine
         with pytest.raises(EngineFault, match=BROKEN):
             await draw(at, "crash")
-        assert at.engine.closed == 1
+        await until(lambda: at.engine.closed == 1)
         await draw(at, "a creature")
 
     play(tmp_path, scene)
