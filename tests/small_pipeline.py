@@ -36,18 +36,18 @@ def tokenizer(folder: Path) -> Any:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
 
 
-def text_encoder(kind: Any, layers: int, width: int) -> Any:
-    """Return a text encoder of random weights."""
+def text_encoder(kind: Any, layers: int, width: int, words: int = 514) -> Any:
+    """Return a text encoder of random weights, for so many words, of which the last two begin and end a text."""
     settings = CLIPTextConfig(
-        vocab_size=514,
+        vocab_size=words,
         hidden_size=width,
         intermediate_size=2 * width,
         num_attention_heads=2,
         num_hidden_layers=layers,
         max_position_embeddings=77,
-        bos_token_id=512,
-        eos_token_id=513,
-        pad_token_id=513,
+        bos_token_id=words - 2,
+        eos_token_id=words - 1,
+        pad_token_id=words - 1,
         projection_dim=PROJECTION,
         hidden_act="gelu",
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from bench.prompts import GOAL, LIBRARY, OURS, PROMPTS, Inside, _readers, _rows, pipeline
@@ -23,8 +21,8 @@ def test_what_runs_inside_is_counted_and_nothing_else() -> None:
     assert inside.seconds == counted
 
 
-def test_every_prompt_has_a_row_and_a_goal(tmp_path: Path) -> None:
-    made = pipeline(tmp_path)
+def test_every_prompt_has_a_row_and_a_goal() -> None:
+    made = pipeline()
     rows = list(_rows(made, 1))
     assert len(rows) == len(PROMPTS)
     for row in rows:
