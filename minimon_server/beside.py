@@ -31,6 +31,12 @@ async def in_thread(work: Callable[[], Found], name: str) -> Found:
     return outcome[0]
 
 
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task of ours that nobody needs any longer, and return when it has ended; what it raised is dropped."""
+    task.cancel()
+    await asyncio.wait({task})
+
+
 class Crew:
     """Threads for work that may hang for ever, so many at once and no more. For the event loop."""
 

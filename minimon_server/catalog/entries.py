@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from minimon_server.engines.checkpoint_files import CHECKPOINTS
 from minimon_server.engines.schedulers import SCHEDULERS
+from minimon_server.engines.weight_files import ADAPTERS
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # Folders of models/ that hold files of one kind each: no model's folder may bear such a name.
-CHECKPOINTS: Final = "checkpoints"
-LORAS: Final = "loras"
 PARTS: Final = ("vae", "ip-adapter")
-TAKEN: Final = frozenset({CHECKPOINTS, LORAS, "embeddings", *PARTS})
+TAKEN: Final = frozenset({CHECKPOINTS, ADAPTERS, "embeddings", *PARTS})
 MOST_ENTRIES: Final = 500
 
 
@@ -166,7 +166,7 @@ class LoraEntry(Entry):
     @property
     def place(self) -> str:
         """Where it lies, inside the folder of models."""
-        return f"{LORAS}/{self.file or self.id + '.safetensors'}"
+        return f"{ADAPTERS}/{self.file or self.id + '.safetensors'}"
 
 
 class PartEntry(Entry):

@@ -10,9 +10,9 @@ from typing import Final
 from minimon_server.catalog import words
 from minimon_server.catalog.checkpoint_kinds import CheckpointKind
 from minimon_server.catalog.dropped import Dropped
-from minimon_server.catalog.entries import CHECKPOINTS, PartEntry
+from minimon_server.catalog.entries import PartEntry
 from minimon_server.catalog.kept import KeptCatalogue
-from minimon_server.engines.checkpoint_files import Catalogued, read_checkpoint
+from minimon_server.engines.checkpoint_files import CHECKPOINTS, Catalogued, read_checkpoint
 from minimon_server.engines.checkpoint_shapes import scheduler_settings
 from minimon_server.engines.model_folders import ZERO_SNR_RESCALE, BrokenModel, pace_of
 from minimon_server.engines.model_info import ModelInfo

@@ -10,12 +10,14 @@ from typing import Final
 from minimon_server.catalog import words
 from minimon_server.catalog.checkpoint_kinds import UNKNOWN, CheckpointKind, checkpoint_kind
 from minimon_server.catalog.dropped import Dropped, DroppedFiles
-from minimon_server.catalog.entries import CHECKPOINTS, LORAS, Catalogue, Defaults, LoraEntry, ModelEntry, PartEntry
+from minimon_server.catalog.entries import Catalogue, Defaults, LoraEntry, ModelEntry, PartEntry
 from minimon_server.catalog.kept import KeptCatalogue
 from minimon_server.catalog.network_kinds import NetworkKind, network_kind
 from minimon_server.catalog.single_files import USUAL_SIDE, told_of_file
+from minimon_server.engines.checkpoint_files import CHECKPOINTS
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.model_info import APPLIED_NETWORKS, LoraInfo, ModelInfo
+from minimon_server.engines.weight_files import ADAPTERS
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
 
@@ -35,7 +37,7 @@ class Stock:
         self._checkpoints = DroppedFiles(
             root / CHECKPOINTS, checkpoint_kind, lambda problem: CheckpointKind(problem=problem), log
         )
-        self._loras = DroppedFiles(root / LORAS, network_kind, lambda problem: NetworkKind(problem=problem), log)
+        self._loras = DroppedFiles(root / ADAPTERS, network_kind, lambda problem: NetworkKind(problem=problem), log)
         self._shadowed: set[str] = set()
         self._told: dict[str, object] = {}
 
@@ -56,7 +58,7 @@ class Stock:
         """Return the file of a LoRA by its id; None where there is none that could be read."""
         entry = next((entry for entry in self._kept.now().lora if entry.id == name), None)
         found = self._loras.look().get(name if entry is None else Path(entry.place).stem)
-        return None if found is None or found.kind.problem else self._root / LORAS / found.file
+        return None if found is None or found.kind.problem else self._root / ADAPTERS / found.file
 
     def facts(self) -> Mapping[str, object]:
         """Return what the last look found, without looking: models, and what is wrong with the catalogue."""
@@ -100,7 +102,7 @@ class Stock:
             yield _of_lora(entry, files.get(Path(entry.place).stem))
         named = {entry.id for entry in catalogue.lora}
         for name, found in files.items():
-            if name not in stems and not self._is_shadowed(named, name, f"{LORAS}/{found.file}"):
+            if name not in stems and not self._is_shadowed(named, name, f"{ADAPTERS}/{found.file}"):
                 kind = found.kind
                 yield LoraInfo(
                     name, name, base=kind.base, network=kind.network, unavailable=_why_not_applied(kind, kind.base)

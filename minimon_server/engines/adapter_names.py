@@ -158,23 +158,26 @@ def _blocks(names: list[str]) -> dict[str, str]:
         "mid_block.attentions.0": "middle_block.1",
         "mid_block.resnets.1": "middle_block.2",
     }
+
+    def take(block: str, half: str, number: int) -> int:
+        """Number the layers of one level from `number` on, and return the next number."""
+        layers = count(f"{block}.resnets")
+        for layer in range(layers):
+            blocks[f"{block}.resnets.{layer}"] = f"{half}.{number + layer}.0"
+            blocks[f"{block}.attentions.{layer}"] = f"{half}.{number + layer}.1"
+        return number + layers
+
     number = 1  # the first of the input is conv_in
     for level in range(count("down_blocks")):
         block = f"down_blocks.{level}"
-        for layer in range(count(f"{block}.resnets")):
-            blocks[f"{block}.resnets.{layer}"] = f"input_blocks.{number}.0"
-            blocks[f"{block}.attentions.{layer}"] = f"input_blocks.{number}.1"
-            number += 1
+        number = take(block, "input_blocks", number)
         if count(f"{block}.downsamplers"):
             blocks[f"{block}.downsamplers.0.conv"] = f"input_blocks.{number}.0.op"
             number += 1
     number = 0
     for level in range(count("up_blocks")):
         block = f"up_blocks.{level}"
-        for layer in range(count(f"{block}.resnets")):
-            blocks[f"{block}.resnets.{layer}"] = f"output_blocks.{number}.0"
-            blocks[f"{block}.attentions.{layer}"] = f"output_blocks.{number}.1"
-            number += 1
+        number = take(block, "output_blocks", number)
         if count(f"{block}.upsamplers"):
             place = 2 if count(f"{block}.attentions") else 1
             blocks[f"{block}.upsamplers.0.conv"] = f"output_blocks.{number - 1}.{place}.conv"

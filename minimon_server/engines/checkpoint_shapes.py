@@ -137,38 +137,35 @@ def _count(shapes: Shapes, start: str) -> int:
     return len({name.removeprefix(start).split(".", 1)[0] for name in shapes if name.startswith(start)})
 
 
-def _clip(shapes: Shapes) -> Settings:
-    words, width = shapes["embeddings.token_embedding.weight"]
-    return {
-        "vocab_size": words,
-        "hidden_size": width,
-        "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
-        "num_hidden_layers": _count(shapes, "encoder.layers."),
-        "num_attention_heads": max(1, width // HEAD),
-        "max_position_embeddings": shapes["embeddings.position_embedding.weight"][0],
-        "hidden_act": "quick_gelu",
-        **_WORDS,
-    }
+def _clip(shapes: Shapes) -> dict[str, Any]:
+    words = shapes["embeddings.token_embedding.weight"]
+    places = shapes["embeddings.position_embedding.weight"][0]
+    return _encoder(shapes, words, places, "encoder.layers.", "mlp.fc1") | {"hidden_act": "quick_gelu"}
 
 
-def _open_clip(shapes: Shapes) -> Settings:
-    words, width = shapes["token_embedding.weight"]
+def _open_clip(shapes: Shapes) -> dict[str, Any]:
+    words, places = shapes["token_embedding.weight"], shapes["positional_embedding"][0]
     turned = shapes.get("text_projection.weight")
+    projection = turned[0] if turned else shapes["text_projection"][1]
+    found = _encoder(shapes, words, places, "transformer.resblocks.", "mlp.c_fc")
+    return found | {"projection_dim": projection, "hidden_act": "gelu"}
+
+
+def _encoder(shapes: Shapes, embeddings: tuple[int, ...], places: int, layers: str, inner: str) -> dict[str, Any]:
+    """Return what both text encoders have, by the names that this one gives its layers and their inner matrix."""
+    words, width = embeddings
     return {
         "vocab_size": words,
         "hidden_size": width,
-        "intermediate_size": shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
-        "num_hidden_layers": _count(shapes, "transformer.resblocks."),
+        "intermediate_size": shapes[f"{layers}0.{inner}.weight"][0],
+        "num_hidden_layers": _count(shapes, layers),
         "num_attention_heads": max(1, width // HEAD),
-        "max_position_embeddings": shapes["positional_embedding"][0],
-        "projection_dim": turned[0] if turned else shapes["text_projection"][1],
-        "hidden_act": "gelu",
-        **_WORDS,
+        "max_position_embeddings": places,
+        # As in SDXL's own: with the end at 2 the library takes the embedding of the highest token, which is it.
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
     }
-
-
-# As in SDXL's own configurations: with the end at 2 the library takes the embedding of the highest token, which is it.
-_WORDS: Final[Settings] = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
 
 
 def _unet(shapes: Shapes, projection: int) -> Settings:

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from minimon_server.catalog.entries import CHECKPOINTS
 from minimon_server.catalog.kept import read_bounded
 from minimon_server.catalog.reading import LARGEST, CatalogMistakes, read_catalogue
 from minimon_server.catalog.stock import CATALOGUE
@@ -14,6 +13,7 @@ from minimon_server.creatures.drawn import DrawnCreatures
 from minimon_server.creatures.naming import NameSource
 from minimon_server.creatures.prompts import Wording, load_prompts
 from minimon_server.creatures.rarity import RarityTable
+from minimon_server.engines.checkpoint_files import CHECKPOINTS
 from minimon_server.engines.messages import DrawnPicture, DrawRequest
 from minimon_server.errors import InvalidRequest, StartupError
 from minimon_server.jobs.drawing import Asked, Drawing, ModelInfo, request_for

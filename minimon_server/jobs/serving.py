@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
+from minimon_server.beside import cancelled
 from minimon_server.engines.messages import EngineLost
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.interactive import Interactive, Visit
@@ -54,7 +55,7 @@ class Serving:
             return True
         finally:
             if aside is not None:
-                await _cancelled(aside)
+                await cancelled(aside)
         # Outside the handler: a traceback would keep alive what the engine must give back.
         await self._discard()
         return True
@@ -67,9 +68,4 @@ class Serving:
             visit.stop()
         finally:
             for task in tasks:
-                await _cancelled(task)
-
-
-async def _cancelled(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+                await cancelled(task)

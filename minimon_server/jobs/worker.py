@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from minimon_server.beside import cancelled
 from minimon_server.engines.messages import Drawn, EngineFault, EngineLost, Stopped
 from minimon_server.jobs.ending import UNEXPECTED, Ending
 from minimon_server.jobs.engine_thread import EngineThread
@@ -142,9 +143,9 @@ class Worker:
             raise
         finally:
             if self._storing is not None:
-                await _cancelled(self._storing[1])
+                await cancelled(self._storing[1])
                 self._storing = None
-            await _cancelled(drained)
+            await cancelled(drained)
 
     async def end(self, task: asyncio.Task[None], seconds: float) -> None:
         """Let the running job end within `seconds`, else give it back; then end `run`, which is `task`."""
@@ -175,8 +176,8 @@ class Worker:
         try:
             await asyncio.wait({work, visit, drained}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancelled(work)
-            await _cancelled(visit)
+            await cancelled(work)
+            await cancelled(visit)
         await self.idling.look()
 
     async def _claim(self) -> Job | None:
@@ -208,7 +209,7 @@ class Worker:
         except Fenced:
             drawn = ended = None
         finally:
-            await _cancelled(beating)
+            await cancelled(beating)
             self._turn = None
             self.idling.used()
         seconds = self._monotonic() - began
@@ -280,9 +281,3 @@ class Worker:
             self.loss.tell(STUCK)
         except Exception as error:
             self._log.error("the engine cannot be closed", exception=error)
-
-
-async def _cancelled(task: asyncio.Task[Any]) -> None:
-    """Return when a task of ours has ended that nobody needs any longer."""
-    task.cancel()
-    await asyncio.wait({task})

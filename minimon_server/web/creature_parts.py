@@ -7,6 +7,7 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from minimon_server.beside import cancelled
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.drawn import DrawnCreatures, Finished
 from minimon_server.creatures.hatchery import Hatchery, make_hatchery
@@ -38,14 +39,14 @@ class CreatureParts:
         if (drawn := self.drawn) is None:
             return
         dice = Dice()
-        ending.push_async_callback(_cancelled, asyncio.create_task(drawn.warm_up(dice)))
+        ending.push_async_callback(cancelled, asyncio.create_task(drawn.warm_up(dice)))
         if (stock := self.stock) is not None:
 
             async def make(rarity: Rarity) -> Finished:
                 return await drawn.make(dice.throw(), rarity, ahead=True)
 
             ending.push_async_callback(stock.close)
-            ending.push_async_callback(_cancelled, asyncio.create_task(stock.keep_full(make)))
+            ending.push_async_callback(cancelled, asyncio.create_task(stock.keep_full(make)))
 
     def check(self) -> Check:
         """Return what `/ready` says of drawn creatures."""
@@ -90,8 +91,3 @@ def check_creatures(settings: Settings) -> None:
     finally:
         sink.close()
         os.close(descriptor)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})

@@ -109,6 +109,8 @@ def test_a_picture_between_two_losses_is_a_new_count(tmp_path: Path) -> None:
     with DrawingServer(tmp_path, **LASTING, **{VARIABLE: " ".join([f"{time.monotonic():.0f}"] * MOST)}) as server:
         assert ended(server, submit(server, "a castle"))["state"] == "SUCCESS"
         assert ended(server, submit(server, "lost"))["state"] == "FAILURE"
+        # The end is told by the process that begins again right after it: only the next job is surely drawn by a third.
+        assert ended(server, submit(server, "a tower"))["state"] == "SUCCESS"
         assert starts(server) == 3
 
 
