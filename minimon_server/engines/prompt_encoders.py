@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -13,6 +13,9 @@ from minimon_server.engines.prompt_chunks import Chunk
 
 # What makes two chunks the same to an encoder: the encoder, its tokens, and the trained words among them.
 Key = tuple[int, tuple[int, ...], tuple[tuple[int, int], ...]]
+
+
+NO_CHUNK: Final = Chunk()  # what fills up a text that is shorter than another
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,63 +26,52 @@ class Row:
     pooled: torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
 class Encoder:
-    """One tokenizer with its network."""
+    """One tokenizer with its network; what it is asked of them again and again is looked up once."""
 
-    number: int  # 0 or 1: which of the vectors of a trained word are its own
-    tokenizer: Any
-    network: Any
-
-    @property
-    def room(self) -> int:
-        """Tokens of a chunk, less the begin and the end."""
-        return min(int(self.tokenizer.model_max_length), int(self.network.config.max_position_embeddings)) - 2
-
-    @property
-    def layers(self) -> int:
-        """How many layers `clip_skip` can count."""
-        return int(self.network.config.num_hidden_layers)
-
-    @property
-    def width(self) -> int:
-        """How wide a token's vector is."""
-        return int(self.network.config.hidden_size)
+    def __init__(self, number: int, tokenizer: Any, network: Any) -> None:
+        config = network.config
+        self.number = number  # 0 or 1: which of the vectors of a trained word are its own
+        self.tokenizer = tokenizer
+        self.room = min(int(tokenizer.model_max_length), int(config.max_position_embeddings)) - 2  # between begin, end
+        self.layers = int(config.num_hidden_layers)  # that `clip_skip` can count
+        self.width = int(config.hidden_size)  # of a token's vector
+        self.dtype: torch.dtype = network.dtype
+        self.device: torch.device = network.device
+        self._network = network
+        self._begin, self._end, self._padding = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
 
     @property
     def row_bytes(self) -> int:
         """How many bytes the hidden states of one chunk take."""
-        return (self.room + 2) * self.width * int(self.network.dtype.itemsize)
+        return (self.room + 2) * self.width * int(self.dtype.itemsize)
 
     def key(self, chunk: Chunk) -> Key:
         """Return what makes this chunk one that was encoded before."""
         return self.number, tuple(chunk.ids), tuple((at, id(word)) for at, word in chunk.words)
 
-    def weights(self, chunk: Chunk) -> torch.Tensor | None:
-        """Return the weight of every token, [tokens, 1], 1 for begin, end and padding; None where all are 1."""
-        if all(weight == 1.0 for weight in chunk.weights):
-            return None
-        after = [1.0] * (self.room - len(chunk.weights) + 1)
-        return torch.tensor([1.0, *chunk.weights, *after], device=self.network.device).unsqueeze(1)
+    def rows(self, chunks: Sequence[Chunk]) -> tuple[torch.Tensor, ...]:
+        """Return each chunk with its begin, its end and what fills it up, [1, tokens]."""
+        rows = [
+            [self._begin, *chunk.ids, self._end, *[self._padding] * (self.room - len(chunk.ids))] for chunk in chunks
+        ]
+        return torch.tensor(rows, device=self.device).split(1)
 
-    def run(self, chunk: Chunk, layer: int) -> Row:
-        """Encode one chunk, and return the hidden states of `layer`, counted from the end.
+    def run(self, chunk: Chunk, row: torch.Tensor, layer: int) -> Row:
+        """Encode one chunk, of which `rows` made `row`; return the hidden states of `layer`, counted from the end.
 
         One at a time: so a chunk gives the same numbers whatever stands beside it.
         """
-        tokenizer = self.tokenizer
-        padding = [tokenizer.pad_token_id] * (self.room - len(chunk.ids))
-        row = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id, *padding]
-        with self._trained(chunk):
-            said = self.network(torch.tensor([row], device=self.network.device), output_hidden_states=True)
+        if chunk.words:
+            with self._trained(chunk):
+                said = self._network(row, output_hidden_states=True)
+        else:
+            said = self._network(row, output_hidden_states=True)
         return Row(said.hidden_states[-layer], said[0])
 
     @contextmanager
     def _trained(self, chunk: Chunk) -> Iterator[None]:
         """Let the vectors of trained words stand in for what the token embeddings give at their places."""
-        if not chunk.words:
-            yield
-            return
 
         def stand_in(_: torch.nn.Module, __: tuple[Any, ...], given: torch.Tensor) -> torch.Tensor:
             given = given.clone()
@@ -87,7 +79,7 @@ class Encoder:
                 given[0, at + 1 : at + 1 + word.count] = word.vectors[self.number].to(given)
             return given
 
-        hook = self.network.get_input_embeddings().register_forward_hook(stand_in)
+        hook = self._network.get_input_embeddings().register_forward_hook(stand_in)
         try:
             yield
         finally:

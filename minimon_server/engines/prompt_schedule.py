@@ -59,8 +59,10 @@ class _Choice:
 
 def schedule(prompt: str, steps: int) -> Schedule:
     """Return what to draw at each of `steps` steps. Never raises; costs the length once for each different step."""
-    tokens: list[str] = _TOKEN.findall(prompt)
+    tokens: list[str] = _TOKEN.findall(prompt) if "[" in prompt else []
     choices = _choices(tokens, steps)
+    if not choices:
+        return Schedule(((steps, prompt),))
     ends = {steps}
     for choice in choices.values():
         if choice.when is None:

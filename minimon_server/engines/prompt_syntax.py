@@ -76,7 +76,8 @@ def weigh(text: str) -> Weighed:
     rounds, squares = _Brackets(ROUND), _Brackets(SQUARE)
 
     for match in _TOKEN.finditer(text):
-        mark, weight = match.group(), match["weight"]
+        mark = match.group()
+        weight = match["weight"] if match.lastindex else None  # a look that costs less than the group
         if mark[0] == "\\":
             pieces.append(Piece(mark[1:], 1.0))
         elif mark in ("(", "["):
@@ -108,6 +109,8 @@ def _multiply(pieces: list[Piece], start: int | None, by: float) -> None:
 
 def _parts(text: str) -> list[str]:
     """Return what `BREAK` parts, without the blanks around it."""
+    if "BREAK" not in text:
+        return [text]
     parts = _BREAK.split(text)
     for number in range(1, len(parts)):
         parts[number - 1] = parts[number - 1].rstrip()

@@ -13,7 +13,7 @@ COMMA: Final = ",</w>"  # how CLIP's vocabulary spells one that ends a word
 
 
 class Tokens:
-    """What one tokenizer makes of texts. Those of a request are learnt together: a call costs more than a text.
+    """What one tokenizer makes of texts. Those of a request are learnt together, each different one once.
 
     `first` are the tokens of a tokenizer that reads every text alike in which none of the words `apart` stands.
     """
@@ -35,8 +35,7 @@ class Tokens:
             self._known.update((text, self._first.of(text)) for text in same)
             new = [text for text in new if text not in self._known]
         if new:
-            found = self.tokenizer(new, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
-            self._known.update(zip(new, found, strict=True))
+            self._known.update(zip(new, _read(self.tokenizer, new), strict=True))
 
     def of(self, text: str) -> list[int]:
         """Return the token numbers of a text that was learnt: without begin, end and padding, and uncut.
@@ -44,6 +43,24 @@ class Tokens:
         The list is the same one for each tokenizer that reads it alike.
         """
         return self._known[text]
+
+
+def _read(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Return the token numbers of texts, as the tokenizer's own call without special tokens gives them.
+
+    One after the other: the library's batch parts so little among threads, which costs more than it brings, and waits
+    for processors that are busy.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        found: list[list[int]] = tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)[
+            "input_ids"
+        ]
+        return found
+    # Whoever called it last may have left it cutting and filling up.
+    backend.no_truncation()
+    backend.no_padding()
+    return [backend.encode(text, add_special_tokens=False).ids for text in texts]
 
 
 def tokens_of(tokenizers: Sequence[Any]) -> list[Tokens]:

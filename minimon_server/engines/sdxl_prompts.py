@@ -1,22 +1,21 @@
 """From words to what the UNet is told, step by step: both text encoders, weights, trained words. Cuts nothing.
 
 A plain prompt of one chunk gives exactly what the library's `encode_prompt` gives. Chunks are encoded one by one and
-laid end to end, the pooled embedding is the first chunk's, and weights are applied as A1111 does (`EmphasisOriginal`
-in modules/sd_emphasis.py, AUTOMATIC1111/stable-diffusion-webui 1.10): each encoder's hidden states, begin, end and
-padding among them, times the token's weight; then all of the chunk by what restores its mean.
+laid end to end, the pooled embedding is the first chunk's, and weights are applied as A1111 does (`prompt_emphasis`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.prompt_chunks import Chunk, Cutter
-from minimon_server.engines.prompt_encoders import Encoder, Key, Row
+from minimon_server.engines.prompt_emphasis import place, weights_of
+from minimon_server.engines.prompt_encoders import NO_CHUNK, Encoder, Key, Row
 from minimon_server.engines.prompt_reading import Read, ReadCourse, read_prompts
 from minimon_server.engines.prompt_schedule import Schedule
 from minimon_server.engines.prompt_tags import tags, without_tags
@@ -150,15 +149,22 @@ def encode(
     used = [read for course in (courses[:1] if zeros else courses) for read in course.reads]
     count = max(read.count for read in used)
     studio.encode(used, count, tell, expect)
-    course = studio.course(courses[0], count)
-    against = None
+    course, *rest = studio.courses(courses[:1] if zeros else courses, count)
+    against = rest[0] if rest else None
     if zeros:
         plain = course.said[0]
         nothing = Said(torch.zeros_like(plain.words), torch.zeros_like(plain.pooled))
         against = Course(courses[1].schedule, (nothing,), 0, 1)
-    elif negative is not None:
-        against = studio.course(courses[1], count)
     return Spoken(course, against, tuple(studio.reasons), studio.trained)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A chunk that an encoder is to read, and what it made of it."""
+
+    encoder: Encoder
+    chunk: Chunk
+    row: Row | None = None
 
 
 class _Studio:
@@ -167,7 +173,8 @@ class _Studio:
     def __init__(self, encoders: Sequence[Encoder], layer: int, trained: TrainedWords | None) -> None:
         self._encoders = encoders
         self._layer = layer
-        self._rows: dict[Key, Row] = {}
+        self._wanted: dict[Key, _Wanted] = {}
+        self._of: dict[tuple[int, int], _Wanted] = {}  # by the encoder's number, and a chunk's `id`
         self.reasons: list[str] = []
         self.trained: dict[str, str] = {}
         self._cutters = [
@@ -204,75 +211,85 @@ class _Studio:
 
     def encode(self, reads: Sequence[Read], count: int, tell: Tell | None, expect: Expect | None) -> None:
         """Run the encoders over all chunks, and over an empty one where a text is shorter than `count`."""
-        wanted: dict[Key, tuple[Encoder, Chunk]] = {}
         for read in reads:
             for encoder, chunks in zip(self._encoders, read.chunks, strict=True):
-                for chunk in [*chunks, Chunk()] if len(chunks) < count else chunks:
-                    wanted[encoder.key(chunk)] = encoder, chunk
-                    self.trained.update((word.name, word.digest) for _, word in chunk.words)
+                for chunk in _filled(chunks, count):
+                    self._want(encoder, chunk)
+        wanted = list(self._wanted.values())
         if expect is not None:
             texts = len({id(read) for read in reads})
             whole = texts * count * sum(encoder.row_bytes for encoder in self._encoders)
-            expect(whole + sum(encoder.row_bytes for encoder, _ in wanted.values()))
-        for done, (key, (encoder, chunk)) in enumerate(wanted.items()):
+            expect(whole + sum(one.encoder.row_bytes for one in wanted))
+        # All that can be made ready is, before any encoder runs: what follows one finds nothing in the caches.
+        rows = [
+            iter(encoder.rows([one.chunk for one in wanted if one.encoder is encoder])) for encoder in self._encoders
+        ]
+        for done, one in enumerate(wanted):
             if tell is not None and done and done % TELL_EVERY == 0:
                 tell(done, len(wanted))
-            self._rows[key] = encoder.run(chunk, self._layer)
+            one.row = one.encoder.run(one.chunk, next(rows[one.encoder.number]), self._layer)
 
-    def course(self, read: ReadCourse, count: int) -> Course:
-        """Return a prompt as embeddings of `count` chunks.
+    def _want(self, encoder: Encoder, chunk: Chunk) -> None:
+        here = encoder.number, id(chunk)
+        if here in self._of:
+            return
+        key = encoder.key(chunk)
+        if key not in self._wanted:
+            self._wanted[key] = _Wanted(encoder, chunk)
+        self._of[here] = self._wanted[key]
+        self.trained.update((word.name, word.digest) for _, word in chunk.words)
+
+    def courses(self, courses: Sequence[ReadCourse], count: int) -> list[Course]:
+        """Return prompts as embeddings of `count` chunks each.
+
+        They are parts of one tensor: memory for all is asked for once.
+        """
+        different = [list({id(one): one for one in course.reads}.values()) for course in courses]
+        second = self._encoders[-1]
+        tokens, width = second.room + 2, sum(encoder.width for encoder in self._encoders)
+        shape = sum(map(len, different)), count * tokens, width
+        whole = torch.empty(shape, dtype=second.dtype, device=second.device).split([len(reads) for reads in different])
+        return [
+            self._course(course, reads, words) for course, reads, words in zip(courses, different, whole, strict=True)
+        ]
+
+    def _course(self, course: ReadCourse, different: Sequence[Read], whole: torch.Tensor) -> Course:
+        """Return a prompt as embeddings, written into `whole`, [different texts, 77 * chunks, both widths].
 
         A1111 encodes the texts of one schedule as one batch, and the mean that it restores is the whole batch's.
         """
-        different = list({id(one): one for one in read.reads}.values())
-        often = [sum(one is other for other in read.reads) for one in different]
+        often = [sum(one is other for other in course.reads) for one in different]
         second = self._encoders[-1]
+        tokens = second.room + 2
+        count = whole.shape[1] // tokens
         # Every number is written once, into its place: chunks lie end to end, the encoders side by side.
-        tokens, width = second.room + 2, sum(encoder.width for encoder in self._encoders)
-        like = {"dtype": second.network.dtype, "device": second.network.device}
-        whole = [torch.empty((1, count * tokens, width), **like) for _ in different]
-        left = 0
-        for number, encoder in enumerate(self._encoders):
+        places = whole.view(len(different) * count, tokens, -1).split([one.width for one in self._encoders], dim=2)
+        for encoder, part in zip(self._encoders, places, strict=True):
+            slots = part.split(1)
+            chunks = [_filled(one.chunks[encoder.number], count) for one in different]
+            weights = weights_of([chunk for one in chunks for chunk in one], tokens, encoder.device)
             for at in range(count):
-                chunks = [_at(one.chunks[number], at) for one in different]
-                rows = [self._rows[encoder.key(chunk)].hidden for chunk in chunks]
-                found = self._emphasized(rows, [encoder.weights(chunk) for chunk in chunks], often)
-                for words, row in zip(whole, found, strict=True):
-                    words[:, at * tokens : (at + 1) * tokens, left : left + encoder.width] = row
-            left += encoder.width
+                here = [one[at] for one in chunks]
+                rows = [self._row(encoder, chunk).hidden for chunk in here]
+                if not place(rows, [weights.get(id(chunk)) for chunk in here], often, slots[at::count]):
+                    self.ignore("weights", "they cancel each other out, so there is no mean to restore")
         said = {
             # The pooled embedding is the second encoder's, as in SDXL's training.
-            id(one): Said(words, self._rows[second.key(one.chunks[-1][0])].pooled)
-            for one, words in zip(different, whole, strict=True)
+            id(one): Said(words, self._row(second, one.chunks[-1][0]).pooled)
+            for one, words in zip(different, whole.split(1), strict=True)
         }
         return Course(
-            read.schedule,
-            tuple(said[id(one)] for one in read.reads),
+            course.schedule,
+            tuple(said[id(one)] for one in course.reads),
             max(one.tokens for one in different),
             max(one.count for one in different),
         )
 
-    def _emphasized(
-        self, rows: list[torch.Tensor], weights: list[torch.Tensor | None], often: list[int]
-    ) -> list[torch.Tensor]:
-        """Return hidden states [1, tokens, width] times their tokens' weights, with the mean that all had before.
-
-        `weights` are [tokens, 1], or None where all are 1; `often` is how often each of the rows counts in the mean.
-        """
-        if all(weight is None for weight in weights):
-            return rows
-        plain = [row.float() for row in rows]
-        weighed = [row if weight is None else row * weight for row, weight in zip(plain, weights, strict=True)]
-        ratio = _mean(plain, often) / _mean(weighed, often)
-        if not bool(torch.isfinite(ratio)):
-            self.ignore("weights", "they cancel each other out, so there is no mean to restore")
-            return [row.to(dtype=rows[0].dtype) for row in weighed]
-        return [(row * ratio).to(dtype=rows[0].dtype) for row in weighed]
+    def _row(self, encoder: Encoder, chunk: Chunk) -> Row:
+        row = self._of[encoder.number, id(chunk)].row
+        assert row is not None, "every chunk is encoded before it is placed"
+        return row
 
 
-def _at(chunks: list[Chunk], at: int) -> Chunk:
-    return chunks[at] if at < len(chunks) else Chunk()
-
-
-def _mean(rows: list[torch.Tensor], often: list[int]) -> Any:
-    return sum(row.mean() * times for row, times in zip(rows, often, strict=True)) / sum(often)
+def _filled(chunks: list[Chunk], count: int) -> list[Chunk]:
+    return chunks if len(chunks) == count else chunks + [NO_CHUNK] * (count - len(chunks))
