@@ -16,7 +16,7 @@ from minimon_server.engines.checkpoint_files import CHECKPOINTS, Catalogued, rea
 from minimon_server.engines.checkpoint_shapes import scheduler_settings
 from minimon_server.engines.model_folders import ZERO_SNR_RESCALE, BrokenModel, pace_of
 from minimon_server.engines.model_info import ModelInfo
-from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, offered
+from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, most_steps, offered
 from minimon_server.errors import Text
 
 # The sides in pixels that the families were trained on, where neither catalogue nor folder says.
@@ -66,6 +66,7 @@ def told_of_file(
         guidance_scale=guidance,
         guidance_rescale=ZERO_SNR_RESCALE if has_zero_snr(settings) else 0.0,
         schedulers=None if names == SCHEDULERS else names,
+        most_steps=most_steps(settings),
         clip_layers=kind.layers,
         unavailable=None if kind.has_vae or model.vae else words.no_vae(info.id),
     )

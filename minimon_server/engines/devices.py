@@ -6,11 +6,36 @@ import ctypes
 import importlib.util
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 DeviceWish = Literal["auto", "cpu", "cuda"]  # what MINIMON_DEVICE may hold
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+ON_CPU: Final[Mapping[str, str]] = {"device": "cpu", "dtype": "float32"}
+NOT_KNOWN: Final[Mapping[str, str]] = {}
+
+
+class DeviceHere:
+    """What computes here, by the names under which a picture tells it. Any thread may ask; the engine tells it once."""
+
+    def __init__(self, wish: DeviceWish) -> None:
+        self._wish = wish
+        self._known: Mapping[str, str] | None = None
+
+    def learn(self, device: str, dtype: str) -> None:
+        """Remember what the engine has chosen."""
+        self._known = {"device": device, "dtype": dtype}
+
+    def told(self) -> Mapping[str, str]:
+        """Return `device` and `dtype`; nothing of a CUDA device before the engine chose it.
+
+        It may block for as long as a driver takes to answer.
+        """
+        if self._known is not None:
+            return self._known
+        return ON_CPU if self._wish == "cpu" or cuda_problem() is not None else NOT_KNOWN
 
 
 def cuda_problem() -> str | None:

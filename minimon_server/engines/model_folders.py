@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from minimon_server.engines.model_info import ModelInfo
 from minimon_server.engines.model_notes import FILE, ModelNotes, read_notes
-from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, offered
+from minimon_server.engines.schedulers import SCHEDULERS, has_zero_snr, most_steps, offered
 from minimon_server.engines.weights_digest import digest_of
 from minimon_server.logs import Logger
 
@@ -182,6 +182,7 @@ def read_model(path: Path) -> ModelFolder:
         guidance_scale=guidance,
         guidance_rescale=ZERO_SNR_RESCALE if has_zero_snr(scheduler) else 0.0,
         schedulers=None if names == SCHEDULERS else names,
+        most_steps=most_steps(scheduler),
         base=base,
         clip_layers=min(_layers(path, part) for part in ("text_encoder", "text_encoder_2")),
         licence=notes.licence or "",

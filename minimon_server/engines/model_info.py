@@ -16,6 +16,7 @@ class ModelInfo:
     """One model that can be asked for, and what a request that leaves these out gets.
 
     `schedulers` are the names that it can be drawn with; None: all that the engine knows.
+    `most_steps` are the names that take no more steps than that, None being the model's own scheduler.
     `width` and `height` are pixels; `scheduler` and `clip_skip` are None where the model's own are meant. `prediction`
     is "epsilon", "v", or "" where nothing tells. `unavailable` says why it cannot be drawn with now, `how` what would
     change that. `native_size` is the side in pixels at which all its pictures are drawn, then resampled to the size
@@ -32,6 +33,7 @@ class ModelInfo:
     clip_layers: int | None = None  # the largest `clip_skip`; None: not known before it is loaded
     guidance_rescale: float = 0.0
     schedulers: tuple[str, ...] | None = None
+    most_steps: tuple[tuple[str | None, int], ...] = ()
     scheduler: str | None = None
     clip_skip: int | None = None
     prompt_prefix: str = ""

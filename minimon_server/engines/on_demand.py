@@ -9,7 +9,7 @@ from typing import Final
 
 from minimon_server import __version__
 from minimon_server.engines.checkpoint_files import Models
-from minimon_server.engines.devices import DeviceWish, cuda_problem
+from minimon_server.engines.devices import DeviceHere, DeviceWish, cuda_problem
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
@@ -93,7 +93,7 @@ def make_engine(
     if problem:
         raise StartupError([f"MINIMON_DEVICE=cuda, but {problem}"])
 
-    memory = MemoryTally()
+    memory, here = MemoryTally(), DeviceHere(device)
 
     def make() -> Engine:
         from minimon_server.engines.library_logs import adopt_libraries, hold_warnings
@@ -104,16 +104,23 @@ def make_engine(
             from minimon_server.engines.sdxl import SdxlEngine
         finally:
             hold_warnings(False)
-        return SdxlEngine(models, device, log, memory, adapters, hashes)
+        return SdxlEngine(models, device, log, memory, adapters, hashes, here)
 
-    return OnDemand(make, log, memory)
+    return OnDemand(make, log, memory, here)
 
 
 class OnDemand:
     """Stands for an engine until somebody draws; then makes it, once."""
 
-    def __init__(self, make: Callable[[], Engine], log: Logger, memory: MemoryTally | None = None) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Engine],
+        log: Logger,
+        memory: MemoryTally | None = None,
+        here: DeviceHere | None = None,
+    ) -> None:
         self.memory = memory or MemoryTally()  # of all engines that were made, one after the other
+        self.here = here or DeviceHere("auto")  # they compute on one device
         self._make = make
         self._log = log
         self._engine: Engine | None = None

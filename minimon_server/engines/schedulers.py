@@ -103,6 +103,9 @@ NOT_SAMPLES: Final = frozenset(
         "PNDMScheduler",
     }
 )
+# Those pick their steps out of the ones that a model was distilled with: `original_inference_steps`, usually 50.
+DISTILLED: Final = frozenset({"LCMScheduler", "TCDScheduler"})
+USUAL_DISTILLED_STEPS: Final = 50
 VARIANCE_PRESERVING: Final = frozenset({kind.library_class for kind in KINDS.values()})
 
 
@@ -144,6 +147,17 @@ def refusal(library_class: str, settings: Mapping[str, Any]) -> str | None:
         if predicts == "epsilon" and library_class not in FINITE:
             return "it cannot take a prediction of the noise where there is nothing but noise"
     return None
+
+
+def most_steps(settings: Mapping[str, Any]) -> tuple[tuple[str | None, int], ...]:
+    """Return the names that take no more than so many steps of a model whose scheduler configuration is `settings`.
+
+    None among them is the model's own scheduler. More would be an error of the library's `set_timesteps`.
+    """
+    told = settings.get("original_inference_steps")
+    most = told if isinstance(told, int) else USUAL_DISTILLED_STEPS
+    names: list[str | None] = [name for name, kind in KINDS.items() if kind.library_class in DISTILLED]
+    return tuple((name, most) for name in (*names, *([None] if settings.get("_class_name") in DISTILLED else [])))
 
 
 def offered(settings: Mapping[str, Any]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.checkpoint_files import Models, OnDisk, fingerprint_of_model
 from minimon_server.engines.checkpoint_loading import load_model
-from minimon_server.engines.devices import DeviceWish
+from minimon_server.engines.devices import DeviceHere, DeviceWish
 from minimon_server.engines.file_hashes import FileHashes, Hashing
 from minimon_server.engines.lost_device import is_lost
 from minimon_server.engines.memory_tally import MemoryTally
@@ -61,8 +61,12 @@ class SdxlEngine:
         tally: MemoryTally | None = None,
         adapters: FindAdapter | None = None,
         hashes: FileHashes | None = None,
+        here: DeviceHere | None = None,
     ) -> None:
-        """`adapters` finds their files; without it they are those of the folder `loras` by their stems."""
+        """`adapters` finds their files; without it they are those of the folder `loras` by their stems.
+
+        `here` is told what computes, once that is chosen.
+        """
         self._models = models
         self._adapters = adapters or by_stem(models.root)
         self._hashes = hashes or FileHashes(log)
@@ -70,6 +74,7 @@ class SdxlEngine:
         self._log = log
         self._tally = tally or MemoryTally()
         self._place: Place | None = None
+        self._device_here = here or DeviceHere(wish)
         self._model: _Loaded | None = None
         self._stack = ""  # what the model could draw at once
         self._trained = TrainedWords(models.root / "embeddings", log)
@@ -154,6 +159,7 @@ class SdxlEngine:
             place = choose_place(self._wish)
             dtype = str(place.dtype).removeprefix("torch.")
             self._log.info("engine device", device=place.name, dtype=dtype, reason=place.reason)
+            self._device_here.learn(place.name, dtype)
             self._place = place
         return self._place
 

@@ -24,6 +24,7 @@ from minimon_server.jobs.input_rules import (
     input_mistakes,
     size_after,
 )
+from minimon_server.jobs.model_bounds import clip_skip_mistakes, step_mistakes
 
 LARGEST_SEED: Final = 2**53 - 1
 USUAL_WEIGHT: Final = 1.0
@@ -43,7 +44,8 @@ class Drawing:
     that the engine knows besides a model's own. `unavailable` says why nobody draws here.
     `versions` are those of what decides pixels, by the names under which a picture tells them, and `fingerprint` tells
     a model's weights from others; it may block, too, as may `hashes`, which returns the SHA-256 of a model, its VAE and
-    of LoRAs, by their names in a picture's metadata. `memory` counts how often memory ran out.
+    of LoRAs, by their names in a picture's metadata, and `device`, which tells what computes by its names there, or
+    nothing where that is not known yet. `memory` counts how often memory ran out.
     """
 
     models: Callable[[], Sequence[ModelInfo]]
@@ -57,6 +59,7 @@ class Drawing:
     memory: MemoryTally = field(default_factory=MemoryTally)
     loras: Callable[[], Sequence[LoraInfo]] = tuple
     facts: Callable[[], Mapping[str, object]] = field(default=dict)
+    device: Callable[[], Mapping[str, str]] = field(default=dict)
 
 
 def nobody_draws(why: Text) -> Drawing:
@@ -114,8 +117,7 @@ def request_for(
     model = _meant(asked, models, schedulers, loras)
     adapters = _adapters(asked, model, loras)
     width, height, steps = _extent(asked, model)
-    wished = model.scheduler if asked.scheduler is None else asked.scheduler
-    scheduler = None if wished is None else named(wished, _there(model, schedulers))
+    scheduler = _scheduler(asked, model, _there(model, schedulers))
     guidance = model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
     # What rescales guidance is a default only where there is guidance: else every picture would tell it as ignored.
     rescale = model.guidance_rescale if guidance > 1 else 0.0
@@ -197,7 +199,7 @@ def mistakes_in(
         named = [
             *lora_mistakes(asked.loras, model.supported_loras, others),
             *wrong_tags,
-            *_wrong_clip_skip(asked, model),
+            *clip_skip_mistakes(model, asked.clip_skip),
         ]
         mistakes += [one for one in named if not _tells(one.field, wrong)]
     elif "model" not in wrong:
@@ -210,6 +212,9 @@ def mistakes_in(
     if not {"width", "height", "init_image"} & set(wrong) and width * height > MOST_PIXELS:
         mistakes.append(FieldMistake("width", _TOO_LARGE))
     hires = hires_after(asked.hires, width, height, steps) if asked.hires else None
+    if model is not None and "scheduler" not in wrong:
+        name = _scheduler(asked, model, _there(model, schedulers))
+        mistakes += [one for one in step_mistakes(model, name, steps, hires) if not _tells(one.field, wrong)]
     native = model.native_size if model else None
     mistakes += [one for one in input_mistakes(asked, steps, hires, native) if not _tells(one.field, wrong)]
     return mistakes
@@ -225,6 +230,13 @@ def _extent(asked: Asked, model: ModelInfo | None) -> tuple[int, int, int]:
         side = asked.width or asked.height or 0
         return side, side, steps
     return asked.width or (model.width if model else 0), asked.height or (model.height if model else 0), steps
+
+
+def _scheduler(asked: Asked, model: ModelInfo, there: Sequence[str]) -> str | None:
+    """Return the name that is meant, or None: the model's own."""
+    usual = None if asked.exact else model.scheduler
+    wished = usual if asked.scheduler is None else asked.scheduler
+    return None if wished is None else named(wished, there)
 
 
 def _there(model: ModelInfo | None, schedulers: Sequence[str]) -> Sequence[str]:
@@ -280,10 +292,3 @@ def _tells(field: str, wrong: Collection[str]) -> bool:
     """Return whether a field, or what it is part of, was told as wrong."""
     parts = field.split(".")
     return any(".".join(parts[: number + 1]) in wrong for number in range(len(parts)))
-
-
-def _wrong_clip_skip(asked: Asked, model: ModelInfo) -> list[FieldMistake]:
-    most = model.clip_layers
-    if asked.clip_skip is None or most is None or asked.clip_skip <= most:
-        return []
-    return [FieldMistake("clip_skip", Text(f"au plus {most} avec ce modèle", f"at most {most} with this model"))]

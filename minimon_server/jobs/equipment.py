@@ -32,6 +32,7 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
         engine = make_engine(models, settings.device, log, stock.lora_file, hashes)
         weights = models.fingerprint
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
+        drawing = replace(drawing, device=engine.here.told)
     except NoEngine as error:
         log.warning("prompts cannot be drawn", reason=error.text.en)
         drawing = replace(nobody_draws(error.text), models=stock.models)

@@ -75,6 +75,7 @@ WEIGHT_DIGITS: Final = 9  # what a sum of weights is wrong by, as the numbers of
 MOST_NAMED: Final = 20
 NONE_TRAINED: Final[Mapping[str, str]] = MappingProxyType({})
 NO_HASHES: Final[Mapping[str, str]] = MappingProxyType({})
+NO_DEVICE: Final[Mapping[str, str]] = MappingProxyType({})
 LONGEST_NAME: Final = 64
 
 _MISSING: Final = Text("manque dans ce fichier", "is missing in this file")
@@ -124,11 +125,13 @@ def differences(
     fingerprint: str | None,
     trained: Mapping[str, str] = NONE_TRAINED,
     hashes: Mapping[str, str] = NO_HASHES,
+    device: Mapping[str, str] = NO_DEVICE,
 ) -> list[dict[str, str | None]]:
     """Return what decided the picture and is not the same here, by name: `then`, and `now`; None where it is not.
 
     `here` are the versions, `fingerprint` is the model's, and `trained` are the words that the prompts may hold, with
-    their files' digests; `hashes` are those of the files of model, VAE and LoRAs. Files of earlier versions told none.
+    their files' digests; `hashes` are those of the files of model, VAE and LoRAs, and `device` is what computes
+    here. Files of earlier versions told none.
     """
     versions = told.get("versions")
     then = versions if isinstance(versions, dict) else {}
@@ -137,6 +140,7 @@ def differences(
     changed = [{"what": "model_fingerprint", "then": _shown(was), "now": fingerprint}] if was != fingerprint else []
     if told.get("decoded") == "tiled":  # for want of memory: its seams show where the tiles were
         changed.append({"what": "decoded", "then": "tiled", "now": "whole"})
+    changed += _computed_elsewhere(told, device)
     hashed = told_hashes(told)
     changed += [
         {"what": f"hashes.{name}"[:LONGEST_NAME], "then": digest, "now": hashes.get(name)}
@@ -153,6 +157,20 @@ def differences(
         {"what": f"versions.{name}"[:LONGEST_NAME], "then": _shown(then.get(name)), "now": here.get(name)}
         for name in names
         if then.get(name) != here.get(name)
+    ]
+
+
+def _computed_elsewhere(told: Mapping[str, Any], here: Mapping[str, str]) -> list[dict[str, str | None]]:
+    """Return the device and its numbers where a picture was drawn on another one.
+
+    On the same one the numbers follow from the device; a picture that was drawn again in float32 there will be again.
+    """
+    if told.get("device") is None or told["device"] == here.get("device"):
+        return []
+    return [
+        {"what": name, "then": _shown(told.get(name)), "now": here.get(name)}
+        for name in ("device", "dtype")
+        if told.get(name) != here.get(name)
     ]
 
 

@@ -33,8 +33,8 @@ from minimon_server.web.jobs import GENERATE, JSON, JobDesk, json_answer
 from minimon_server.web.observe import note
 from minimon_server.web.validation import Examined, examine_json, read_query
 
-# A model's fingerprint; the digests of trained words; the hashes of model, VAE and LoRAs.
-Here = tuple[str | None, Mapping[str, str], Mapping[str, str]]
+# A model's fingerprint; the digests of trained words; the hashes of model, VAE and LoRAs; what computes.
+Here = tuple[str | None, Mapping[str, str], Mapping[str, str], Mapping[str, str]]
 # Models whose weights are looked at, at once.
 AT_ONCE: Final = 8
 _WANTED: Final = Text(
@@ -48,9 +48,9 @@ REPLAY: Final = Guide(
     summary=Text("Refait une image d'après son fichier.", "Makes a picture again from its file."),
     detail=Text(
         "Le corps est un fichier que ce serveur a fait, entier. La tâche demande le même modèle, texte, graine et "
-        "réglages ; `differences` dit si les versions ou les poids du modèle ne sont plus les mêmes.",
+        "réglages ; `differences` dit si les versions, les poids du modèle ou ce qui calcule ne sont plus les mêmes.",
         "The body is a file that this server has made, whole. The job asks for the same model, prompt, seed and "
-        "settings; `differences` says whether versions or the model's weights are not the same any more.",
+        "settings; `differences` says whether versions, the model's weights or what computes are no longer the same.",
     ),
     query=NoQuery,
     files=MEDIA_TYPES,
@@ -92,9 +92,8 @@ class ReplayDesk:
             del data
         examined = _examined(told)
         accepted, status, headers = await self._desk.accept(request, examined, exact=True)
-        fingerprint, trained, hashes = await self._here(request, told)
-        versions = self._drawing.versions()
-        accepted["differences"] = replay.differences(told, versions, fingerprint, trained, hashes)
+        here = await self._here(request, told)
+        accepted["differences"] = replay.differences(told, self._drawing.versions(), *here)
         return json_answer(accepted, status, headers)
 
     async def _here(self, request: Request, told: Mapping[str, Any]) -> Here:
@@ -110,13 +109,14 @@ class ReplayDesk:
 
         def look() -> Here:
             hashes = self._drawing.hashes(model, loras) if hashed else {}
-            return self._drawing.fingerprint(model), self._drawing.trained(texts, names), hashes
+            drawing = self._drawing
+            return drawing.fingerprint(model), drawing.trained(texts, names), hashes, drawing.device()
 
         try:
             return await self.disk.do(look)
         except TimeoutError:
             note(request.scope, fingerprint="the folder of models does not answer")
-            return None, {}, {}
+            return None, {}, {}, {}
 
 
 def _told_in(data: bytes, media_type: str) -> Mapping[str, Any]:

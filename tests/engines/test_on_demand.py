@@ -93,7 +93,9 @@ def test_a_library_that_breaks_on_import_is_said(log: Logger, request_for: Askin
 def test_a_real_picture_comes_through_it(models: Path, log: Logger, request_for: Asking) -> None:
     engine = make_engine(ModelFolders(models, log), "cpu", log)
     heard = Heard()
-    assert engine.draw(request_for(), heard).pictures[0].pixels
+    (picture,) = engine.draw(request_for(), heard).pictures
+    assert picture.pixels
+    assert engine.here.told() == {name: picture.metadata[name] for name in ("device", "dtype")}
     assert heard[0] == Progress("loading", 0, 1)
     assert engine.loaded == "small"
     engine.close()
@@ -118,6 +120,17 @@ def test_cuda_that_is_wished_for_and_not_there_stops_the_start(
     with pytest.raises(StartupError, match="MINIMON_DEVICE=cuda, but there is no NVIDIA driver"):
         make_engine(ModelFolders(tmp_path, log), "cuda", log)
     assert make_engine(ModelFolders(tmp_path, log), "auto", log).loaded is None
+
+
+def test_a_cuda_device_is_not_told_before_the_engine_has_chosen_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "cuda_problem", lambda: "there is no NVIDIA driver")
+    assert devices.DeviceHere("auto").told() == {"device": "cpu", "dtype": "float32"}
+    monkeypatch.setattr(devices, "cuda_problem", lambda: None)
+    assert devices.DeviceHere("cpu").told() == {"device": "cpu", "dtype": "float32"}
+    here = devices.DeviceHere("auto")
+    assert here.told() == {}
+    here.learn("NVIDIA H200", "bfloat16")
+    assert here.told() == {"device": "NVIDIA H200", "dtype": "bfloat16"}
 
 
 def test_a_driver_that_is_not_there_is_no_crash() -> None:

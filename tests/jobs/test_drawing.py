@@ -11,14 +11,15 @@ from minimon_server.jobs.drawing import Asked, request_for
 from minimon_server.jobs.input_rules import AskedHires
 
 PLAIN = ModelInfo("plain", "Plain", 64, 64, 9, 5.0)
+DISTILLED = ModelInfo("distilled", "Distilled", 64, 64, 4, 1.0, most_steps=(("lcm", 50), (None, 40)), scheduler="euler")
 ZERO = ModelInfo("zero", "Zero", 64, 64, 9, 5.0, guidance_rescale=0.7, schedulers=("euler", "ddim"))
 NATIVE = ModelInfo("native", "Native", 256, 256, 8, 3.0, native_size=256)
 
-NAMES = ("euler", "dpmpp_2m_karras", "ddim", "heun")
+NAMES = ("euler", "dpmpp_2m_karras", "ddim", "heun", "lcm")
 
 
 def asked(**said: object) -> DrawRequest:
-    models = {model.id: model for model in (PLAIN, ZERO, NATIVE)}
+    models = {model.id: model for model in (PLAIN, ZERO, NATIVE, DISTILLED)}
     return request_for(Asked("a", **said), models, NAMES, lambda: 1)  # type: ignore[arg-type]
 
 
@@ -55,6 +56,27 @@ def test_a_scheduler_that_does_not_go_with_the_model_is_refused(scheduler: str, 
     (mistake,) = refused.value.fields
     assert (mistake.field, mistake.message.en) == ("scheduler", why)
     assert mistake.message.fr != mistake.message.en
+
+
+@pytest.mark.parametrize(
+    ("said", "mistakes"),
+    [
+        ({"scheduler": "LCM", "steps": 50}, {}),
+        ({"scheduler": "LCM", "steps": 51}, {"steps": "at most 50 with lcm"}),
+        ({"scheduler": "LCM", "steps": 51, "hires": AskedHires(scale=2.0)}, {"steps": "at most 50 with lcm"}),
+        ({"scheduler": "LCM", "hires": AskedHires(scale=2.0, steps=60)}, {"hires.steps": "at most 50 with lcm"}),
+        ({"steps": 51}, {}),  # the catalogue's scheduler, which takes any number
+        ({"steps": 41, "exact": True}, {"steps": "at most 40 with the scheduler of this model"}),
+    ],
+)
+def test_steps_that_a_scheduler_does_not_take_are_named(said: dict[str, object], mistakes: dict[str, str]) -> None:
+    if not mistakes:
+        assert asked(model="distilled", **said).steps == said["steps"]
+        return
+    with pytest.raises(InvalidRequest) as refused:
+        asked(model="distilled", **said)
+    assert {one.field: one.message.en for one in refused.value.fields} == mistakes
+    assert all(one.message.fr != one.message.en for one in refused.value.fields)
 
 
 @pytest.mark.parametrize(("kind", "quality"), [("png", None), ("webp", 90), ("jpeg", 90), ("avif", 80)])

@@ -187,6 +187,23 @@ def test_a_picture_that_was_decoded_in_tiles_for_want_of_memory_is_told() -> Non
     assert replay.differences(words | {"decoded": "tiled"}, {}, None) == [tiled]
 
 
+def test_another_device_is_told_with_its_numbers() -> None:
+    words = told(REQUEST) | {"versions": {}, "device": "NVIDIA H200", "dtype": "bfloat16"}
+    same, other = {"device": "NVIDIA H200", "dtype": "bfloat16"}, {"device": "cpu", "dtype": "float32"}
+    assert replay.differences(words, {}, None, device=same) == []
+    # One that was drawn again in float32 will be again.
+    assert replay.differences(words | {"dtype": "float32"}, {}, None, device=same) == []
+    assert replay.differences(words | {"dtype": "float32"}, {}, None, device=other) == [
+        {"what": "device", "then": "NVIDIA H200", "now": "cpu"}
+    ]
+    for here in (other, {}):  # which may not be known yet
+        assert replay.differences(words, {}, None, device=here) == [
+            {"what": "device", "then": "NVIDIA H200", "now": here.get("device")},
+            {"what": "dtype", "then": "bfloat16", "now": here.get("dtype")},
+        ]
+    assert replay.differences(told(REQUEST) | {"versions": {}}, {}, None, device=other) == []  # an older file
+
+
 def test_another_model_of_the_same_name_is_told() -> None:
     words = told(REQUEST) | {"versions": {}}
     now = [{"what": "model_fingerprint", "then": None, "now": "b"}]

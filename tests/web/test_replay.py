@@ -273,3 +273,15 @@ def test_a_file_that_is_another_one_now_is_named(tmp_path: Path) -> None:
     assert answer.status_code == 202, answer.text
     assert answer.json()["differences"] == [{"what": "hashes.loras.neon", "then": "c" * 64, "now": "d" * 64}]
     assert asked == [("tiny", ["neon"])]
+
+
+def test_a_file_of_another_device_is_told(tmp_path: Path) -> None:
+    drawing = dataclasses.replace(drawing_with(Crayon()), device=lambda: {"device": "cpu", "dtype": "float32"})
+    told = {**TOLD, "device": "NVIDIA H200", "dtype": "bfloat16"}
+    with app_under_test(tmp_path, {"MINIMON_RATE_LIMIT_PER_MIN": "0"}, drawing=drawing) as bench:
+        answer = bench.client.post("/replay", content=file_of(told), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["differences"] == [
+        {"what": "device", "then": "NVIDIA H200", "now": "cpu"},
+        {"what": "dtype", "then": "bfloat16", "now": "float32"},
+    ]
