@@ -213,8 +213,8 @@ def mistakes_in(
         mistakes.append(FieldMistake("width", _TOO_LARGE))
     hires = hires_after(asked.hires, width, height, steps) if asked.hires else None
     if model is not None and "scheduler" not in wrong:
-        name = _scheduler(asked, model, _there(model, schedulers))
-        mistakes += [one for one in step_mistakes(model, name, steps, hires) if not _tells(one.field, wrong)]
+        scheduler = _scheduler(asked, model, _there(model, schedulers))
+        mistakes += [one for one in step_mistakes(model, scheduler, steps, hires) if not _tells(one.field, wrong)]
     native = model.native_size if model else None
     mistakes += [one for one in input_mistakes(asked, steps, hires, native) if not _tells(one.field, wrong)]
     return mistakes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.prompts import GOAL, LIBRARY, OURS, PROMPTS, Inside, _readers, _rows, pipeline
+from bench.prompts import BARE, GOAL, LIBRARY, OURS, PROMPTS, Inside, _readers, _rows, pipeline
 from bench.report import Figure
 from minimon_server.engines.sdxl_prompts import Spoken
 
@@ -27,7 +27,7 @@ def test_every_prompt_has_a_row_and_a_goal() -> None:
     assert len(rows) == len(PROMPTS)
     for row in rows:
         assert row.target is GOAL
-        for name in (OURS, LIBRARY):
+        for name in (OURS, BARE, LIBRARY):
             cell = row.cells[name]
             assert isinstance(cell, Figure)
             assert cell.low > 0
@@ -37,5 +37,11 @@ def test_every_prompt_has_a_row_and_a_goal() -> None:
         assert isinstance(spoken, Spoken)
         assert not spoken.ignored
         chunks[name] = spoken.asked.chunks
+        written = {
+            id(one): one.words.numel() for course in (spoken.asked, spoken.avoided) if course for one in course.said
+        }
+        bare = _readers(made)[BARE](prompt, negative)
+        assert isinstance(bare, torch.Tensor)
+        assert bare.numel() == sum(written.values())
     assert chunks["plain"] == 1
     assert chunks["weights, 5 chunks"] == 5
