@@ -55,7 +55,7 @@ class Encoder:
         rows = [
             [self._begin, *chunk.ids, self._end, *[self._padding] * (self.room - len(chunk.ids))] for chunk in chunks
         ]
-        return torch.tensor(rows, device=self.device).split(1)
+        return torch.tensor(rows, device=self.device).unsqueeze(1).unbind()
 
     def run(self, chunk: Chunk, row: torch.Tensor, layer: int) -> Row:
         """Encode one chunk, of which `rows` made `row`; return the hidden states of `layer`, counted from the end.
