@@ -155,7 +155,7 @@ class _Bare:
             rows[network].append(network(ids, output_hidden_states=True).hidden_states[-2])
         tokens, width = calls[0][1].shape[1], sum(WIDTHS)
         whole = torch.empty((texts * chunks, tokens, width))
-        parts = [part.split(1) for part in whole.split(WIDTHS, dim=2)]
+        parts = [torch.split(part, 1) for part in torch.split(whole, list(WIDTHS), dim=2)]
         for part, found in zip(parts, rows.values(), strict=True):
             for at, slot in enumerate(part):
                 slot.copy_(found[at % len(found)])

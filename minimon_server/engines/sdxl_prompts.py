@@ -248,9 +248,10 @@ class _Studio:
         second = self._encoders[-1]
         tokens, width = second.room + 2, sum(encoder.width for encoder in self._encoders)
         shape = sum(map(len, different)), count * tokens, width
-        whole = torch.empty(shape, dtype=second.dtype, device=second.device).split([len(reads) for reads in different])
+        whole = torch.empty(shape, dtype=second.dtype, device=second.device)
+        parts = torch.split(whole, [len(reads) for reads in different])
         return [
-            self._course(course, reads, words) for course, reads, words in zip(courses, different, whole, strict=True)
+            self._course(course, reads, words) for course, reads, words in zip(courses, different, parts, strict=True)
         ]
 
     def _course(self, course: ReadCourse, different: Sequence[Read], whole: torch.Tensor) -> Course:
@@ -263,9 +264,10 @@ class _Studio:
         tokens = second.room + 2
         count = whole.shape[1] // tokens
         # Every number is written once, into its place: chunks lie end to end, the encoders side by side.
-        places = whole.view(len(different) * count, tokens, -1).split([one.width for one in self._encoders], dim=2)
+        rows_of = whole.view(len(different) * count, tokens, -1)
+        places = torch.split(rows_of, [one.width for one in self._encoders], dim=2)
         for encoder, part in zip(self._encoders, places, strict=True):
-            slots = part.split(1)
+            slots = torch.split(part, 1)
             chunks = [_filled(one.chunks[encoder.number], count) for one in different]
             weights = weights_of([chunk for one in chunks for chunk in one], tokens, encoder.device)
             for at in range(count):
@@ -276,7 +278,7 @@ class _Studio:
         said = {
             # The pooled embedding is the second encoder's, as in SDXL's training.
             id(one): Said(words, self._row(second, one.chunks[-1][0]).pooled)
-            for one, words in zip(different, whole.split(1), strict=True)
+            for one, words in zip(different, torch.split(whole, 1), strict=True)
         }
         return Course(
             course.schedule,

@@ -44,7 +44,8 @@ def test_weights_that_cancel_each_other_out_restore_no_mean() -> None:
 
 
 def test_texts_of_one_batch_share_a_mean() -> None:
-    rows, slots = [hidden(2, torch.float32), hidden(3, torch.float32)], list(torch.empty((2, TOKENS, WIDTH)).split(1))
+    rows = [hidden(2, torch.float32), hidden(3, torch.float32)]
+    slots = list(torch.split(torch.empty((2, TOKENS, WIDTH)), 1))
     weight = torch.full((TOKENS, 1), 1.4)
     assert place(rows, [weight, None], [3, 1], slots)
     before, after = torch.cat([rows[0]] * 3 + [rows[1]]), torch.cat([rows[0] * 1.4] * 3 + [rows[1]])

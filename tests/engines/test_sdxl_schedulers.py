@@ -16,9 +16,8 @@ import torch
 
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import ZERO_SNR_RESCALE, ModelFolders
-from minimon_server.engines.schedulers import KINDS, SCHEDULERS, most_steps, named, offered, refusal
+from minimon_server.engines.schedulers import KINDS, SCHEDULERS, named, offered, refusal
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.engines.sdxl_schedulers import fresh
 from minimon_server.logs import Logger
 from tests.small_pipeline import plainly_loaded
 
@@ -298,33 +297,3 @@ def test_every_name_and_label_means_itself() -> None:
     for name, kind in KINDS.items():
         assert named(name, KINDS) == name
         assert named(kind.label, KINDS) == name
-
-
-@pytest.mark.parametrize(
-    ("own", "most"),
-    [
-        (diffusers.EulerDiscreteScheduler(), 50),
-        (diffusers.LCMScheduler(original_inference_steps=20), 20),
-        (diffusers.TCDScheduler(), 50),
-    ],
-)
-def test_the_most_steps_are_those_that_the_library_takes(own: Any, most: int) -> None:
-    told = dict(most_steps({"_class_name": type(own).__name__, **own.config}))
-    assert (None in told) is (type(own) is not diffusers.EulerDiscreteScheduler)
-    assert {"lcm", "tcd"} <= told.keys()
-    for name in (None, "lcm", "tcd", "euler", "dpmpp_2m"):
-        assert told.get(name, most) == most
-        fresh(own, name).set_timesteps(most)
-        if name in told:
-            with pytest.raises(ValueError, match="num_inference_steps"):
-                fresh(own, name).set_timesteps(most + 1)
-        else:
-            fresh(own, name).set_timesteps(most + 1)
-
-
-def test_a_folder_tells_the_most_steps_of_its_model(models: Path, tmp_path: Path, quiet: Logger) -> None:
-    changed(models, tmp_path / "few", {"_class_name": "LCMScheduler", "original_inference_steps": 20})
-    (few,) = ModelFolders(tmp_path, quiet).infos()
-    assert dict(few.most_steps) == {"lcm": 20, "tcd": 20, None: 20}
-    (small,) = (one for one in ModelFolders(models, quiet).infos() if one.id == "small")
-    assert dict(small.most_steps) == {"lcm": 50, "tcd": 50}
