@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 
-NEED_SKIA = ["test_artist.py", "test_tiny_pictures.py", "test_tiny_training.py", "test_tiny_workshop.py"]
+NEED_SKIA = [
+    "test_artist.py",
+    "test_tiny_critic.py",
+    "test_tiny_pictures.py",
+    "test_tiny_training.py",
+    "test_tiny_workshop.py",
+]
 
 collect_ignore: list[str] = []
 _reason = ""

@@ -22,10 +22,13 @@ SMALL: Final = Recipe(
     whole_from=2,
     painter_shape=PainterShape(widths=(32, 32), first_words=32, second_words=32, pooled=32, latent_channels=4),
     reader=plan(),
+    critic=plan(3),
     painter=plan(),
     finest=8,
     enlarger=plan(3),
     classifier=plan(3),
+    adapter=replace(plan(3), muon=False),
+    styled=4,
 )
 
 

@@ -182,7 +182,7 @@ def test_levelled_latents_are_level_and_the_pictures_stay(work: Path) -> None:
 
 def test_rows_written_ahead_are_those_of_the_step(tmp_path: Path) -> None:
     learn_tokenizer(tmp_path, 100)
-    ahead = Ahead(tmp_path, 7, lambda step: [step, 5])
+    ahead = Ahead(tmp_path, 7, "", lambda step: [step, 5])
     here = Here(tmp_path, 7)
     for step in (3, 4, 9):
         assert torch.equal(ahead.rows(step, [step, 5]), here.rows(step, [step, 5]))

@@ -12,13 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.model_folders import ModelFolders, read_model
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.logs import Lines, LogSink
+from minimon_server.logs import Lines, Logger, LogSink
+from tests.engines.adapter_scene import nothing, stack_over, wanted
+from tests.small_pipeline import plainly_loaded
 from tests.tools.small_recipe import SMALL
 from tools.tiny import stages
+from tools.tiny.adapters import FOLDER as ADAPTERS
+from tools.tiny.adapters import LESSONS, AdapterTask
 from tools.tiny.assemble import GUIDANCE, RESCALE, STEPS, build
 from tools.tiny.captions import Caption
 from tools.tiny.card import card
@@ -40,23 +45,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stages.Shop]:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
     shop = stages.Shop(SMALL, folder / "work", folder / "models" / "minimon-tiny", "cpu", 1)
-    for name in ("draw", "autoencoder", "encode", "read", "train", "classifier", "enlarge", "assemble"):
+    for name in ("draw", "autoencoder", "encode", "read", "critic", "train", "classifier", "enlarge", "assemble"):
         assert stages.RUN[name](shop), name
     yield shop
     torch.set_num_threads(threads)
 
 
 @pytest.fixture
-def engine(shop: stages.Shop) -> Iterator[SdxlEngine]:
-    """Return the server's own engine over the folder that was written."""
+def quiet() -> Iterator[Logger]:
+    """Return a real log that nobody reads."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     sink = LogSink(descriptor)
-    log = Lines(sink, level="INFO", as_json=True, secrets=()).logger()
-    engine = SdxlEngine(ModelFolders(shop.output.parent, log), "cpu", log)
-    yield engine
-    engine.close()
+    yield Lines(sink, level="INFO", as_json=True, secrets=()).logger()
     sink.close()
     os.close(descriptor)
+
+
+@pytest.fixture
+def engine(shop: stages.Shop, quiet: Logger) -> Iterator[SdxlEngine]:
+    """Return the server's own engine over the folder that was written."""
+    engine = SdxlEngine(ModelFolders(shop.output.parent, quiet), "cpu", quiet)
+    yield engine
+    engine.close()
 
 
 def ask(prompt: str, seed: int = 3) -> DrawRequest:
@@ -163,3 +173,30 @@ def test_shares_count_what_is_named_alone() -> None:
 def test_tiles_lie_in_rows() -> None:
     pictures = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1).repeat(3, 3)
     assert tile(pictures, 2)[..., 0].tolist() == [[0, 1], [2, 3]]
+
+
+def test_adapters_are_in_any_server_what_they_were_in_training(shop: stages.Shop, quiet: Logger) -> None:
+    assert stages.RUN["adapt"](shop)
+    with Image.open(shop.work / "adapters.png") as picture:
+        assert picture.size == (6 * SMALL.drawn, 5 * SMALL.drawn)
+    for name in LESSONS:
+        file = shop.work / ADAPTERS / f"{name}.safetensors"
+        assert file.stat().st_size < 1_000_000
+        state = load_checkpoint(shop.work / ADAPTERS / name)
+        assert state is not None
+        task = AdapterTask(SMALL, shop.work, name, torch.device("cpu"))
+        bare = task.unet_weights()
+        task.net.load_state_dict(state["averaged"])
+        trained = task.unet_weights()
+        pipeline = plainly_loaded(shop.output)
+        stack = stack_over(pipeline, shop.output, quiet)
+        stack.wear([wanted(file, 1.0)], nothing, nothing)
+        assert stack.unmatched(wanted(file).digest) == ()
+        served = {key: value.float() for key, value in pipeline.unet.state_dict().items()}
+        changed = [key for key in bare if not torch.equal(bare[key], trained[key])]
+        assert len(changed) > 20
+        assert set(bare) == set(served)
+        for key in bare:
+            scale = (trained[key] - bare[key]).abs().max().item()
+            # Factors are stored as halves, of eleven bits.
+            assert torch.allclose(served[key], trained[key], rtol=0, atol=4e-3 * scale + 1e-7), key

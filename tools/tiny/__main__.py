@@ -16,12 +16,14 @@ STAGES: Final = {
     "autoencoder": "train the autoencoder and finish it",
     "encode": "turn the pictures into latents, and learn the tokenizer",
     "read": "teach the text encoders what captions say",
+    "critic": "train what tells mouths and coats from latents, for the UNet to hear of them",
     "train": "train text encoders and UNet",
     "enlarge": "train the autoencoder for pictures of full side",
     "classifier": "train the judge of the evaluation",
     "assemble": "write the model's folder",
     "evaluate": "measure the model and write its card",
     "sheet": "draw the contact sheet",
+    "adapt": "train the adapters upon the finished model, and draw their sheet",
 }
 
 

@@ -13,6 +13,7 @@ from tools.tiny.autoencoder_net import to_signal
 from tools.tiny.pictures import Pictures
 from tools.tiny.progress import Progress
 
+FOLDER: Final = "latents"
 AT_ONCE: Final = 25
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -116,8 +117,17 @@ def face_weights(side: int) -> torch.Tensor:
     return weights / weights.mean()
 
 
-def painter_loss(net: Any, batch: dict[str, torch.Tensor], signal_shares: torch.Tensor) -> torch.Tensor:
-    """Return the squared error of the predicted velocity, weighted towards the middle of the picture.
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What the UNet made of a batch: the loss, the latents it foresees, the signal's share of what it saw."""
+
+    loss: torch.Tensor
+    latents: torch.Tensor  # [pictures, channels, side, side]
+    share: torch.Tensor  # [pictures], from 0 for noise alone to 1
+
+
+def foresee(net: Any, batch: dict[str, torch.Tensor], signal_shares: torch.Tensor) -> Foreseen:
+    """Return the squared error of the predicted velocity, weighted towards the middle, and where it would lead.
 
     `batch` holds latents, noise, times, token rows, the sides that SDXL wants told, and `spoken`, 0 where the words
     are left out.
@@ -137,5 +147,7 @@ def painter_loss(net: Any, batch: dict[str, torch.Tensor], signal_shares: torch.
             added_cond_kwargs=told,
             return_dict=False,
         )[0]
-    errors = functional.mse_loss(found.float(), velocity, reduction="none")
-    return (errors * face_weights(errors.shape[-1]).to(errors.device)).mean()
+    found = found.float()
+    errors = functional.mse_loss(found, velocity, reduction="none")
+    loss = (errors * face_weights(errors.shape[-1]).to(errors.device)).mean()
+    return Foreseen(loss, share.sqrt() * noisy - (1 - share).sqrt() * found, share.flatten())

@@ -71,7 +71,13 @@ class Recipe:
     enlarger: Plan = field(default_factory=lambda: Plan(steps=2_400, batch=8, rate=2e-3, cooldown=1_000))
     painter_shape: PainterShape = field(default_factory=PainterShape)
     reader: Plan = field(default_factory=lambda: Plan(steps=3_000, batch=64, rate=2e-3, cooldown=1_000))
+    critic: Plan = field(default_factory=lambda: Plan(steps=3_000, batch=64, rate=2e-3, cooldown=1_500))
     painter: Plan = field(default_factory=lambda: Plan(steps=20_000, batch=64, rate=2e-3, cooldown=4_000))
+    # Each of the adapters, upon the finished UNet; on so many pictures given its style.
+    adapter: Plan = field(
+        default_factory=lambda: Plan(steps=300, batch=32, rate=3e-3, warmup=20, cooldown=200, average=0.98, muon=False)
+    )
+    styled: int = 1_500
     classifier: Plan = field(default_factory=lambda: Plan(steps=3_000, batch=32, rate=2e-3, cooldown=1_500))
 
     @property

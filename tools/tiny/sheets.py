@@ -60,7 +60,7 @@ def pairs_sheet(above: torch.Tensor, below: torch.Tensor, columns: int = 8) -> P
     """Return rows of originals, each over the row of what came back."""
     rows = []
     for start in range(0, len(above), columns):
-        rows += [_to_pixels(above[start : start + columns]), _to_pixels(below[start : start + columns])]
+        rows += [to_pixels(above[start : start + columns]), to_pixels(below[start : start + columns])]
     return tile(np.concatenate(rows), columns)
 
 
@@ -71,6 +71,7 @@ def tile(pictures: Pixels, columns: int) -> Pixels:
     return np.concatenate(rows)
 
 
-def _to_pixels(signal: torch.Tensor) -> Pixels:
+def to_pixels(signal: torch.Tensor) -> Pixels:
+    """Turn floats from -1 to 1, channels first, into bytes of [picture, row, column, channel]."""
     pixels: Pixels = ((signal + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
     return pixels

@@ -14,10 +14,14 @@ from typing import Final
 import torch
 from PIL import Image
 
+from tools.tiny.adapter_sheet import adapter_sheet
+from tools.tiny.adapters import FOLDER as ADAPTERS
+from tools.tiny.adapters import LESSONS, train_adapter
 from tools.tiny.assemble import LARGEST, assemble, build, trained, write_card
 from tools.tiny.autoencoder import FOLDER, PICTURES, train_autoencoder
 from tools.tiny.card import card
 from tools.tiny.classifier import train_judge
+from tools.tiny.critic import train_critic
 from tools.tiny.enlarging import best_autoencoder, train_enlarger
 from tools.tiny.evaluate import Settings, evaluate
 from tools.tiny.finishing import (
@@ -29,8 +33,9 @@ from tools.tiny.finishing import (
     reconstruct,
     unseen_signal,
 )
+from tools.tiny.latents import FOLDER as LATENTS
 from tools.tiny.latents import Latents
-from tools.tiny.painter import LATENTS, TOKENIZER, train_painter
+from tools.tiny.painter import TOKENIZER, train_painter
 from tools.tiny.pictures import Pictures
 from tools.tiny.reader import train_reader
 from tools.tiny.recipe import Recipe
@@ -98,6 +103,11 @@ def read(shop: Shop) -> bool:
     return train_reader(shop.recipe, shop.work, shop.work / TOKENIZER, shop.device, shop.workers)
 
 
+def critic(shop: Shop) -> bool:
+    """Train the critic of latents."""
+    return train_critic(shop.recipe, shop.work, shop.device, shop.workers)
+
+
 def train(shop: Shop) -> bool:
     """Train text encoders and UNet."""
     return train_painter(shop.recipe, shop.work, shop.device, shop.workers)
@@ -135,6 +145,15 @@ def evaluate_model(shop: Shop) -> bool:
     return True
 
 
+def adapt(shop: Shop) -> bool:
+    """Train every adapter upon the finished UNet; write them, and their sheet, drawn by the server's own engine."""
+    for name in LESSONS:
+        if not train_adapter(shop.recipe, shop.work, name, shop.device, shop.workers):
+            return False
+    _save(shop.work / "adapters.png", adapter_sheet(shop.output, shop.work / ADAPTERS))
+    return True
+
+
 def sheet(shop: Shop) -> bool:
     """Draw the contact sheet into the work folder."""
     _save(shop.work / "sheet.png", prompt_sheet(build(shop.recipe, shop.work)))
@@ -147,12 +166,14 @@ RUN: Final[Mapping[str, Callable[[Shop], bool]]] = MappingProxyType(
         "autoencoder": autoencoder,
         "encode": encode,
         "read": read,
+        "critic": critic,
         "train": train,
         "enlarge": enlarge,
         "classifier": classifier,
         "assemble": assemble_model,
         "evaluate": evaluate_model,
         "sheet": sheet,
+        "adapt": adapt,
     }
 )
 

@@ -13,7 +13,7 @@ from tools.tiny.captions import caption
 from tools.tiny.creatures import unseen_traits
 from tools.tiny.finishing import NotYet, finished_autoencoder, unseen_signal
 from tools.tiny.painter import FOLDER, TOKENIZER
-from tools.tiny.painter_net import TIMES, Painter, make_scheduler, painter_loss
+from tools.tiny.painter_net import TIMES, Painter, foresee, make_scheduler
 from tools.tiny.recipe import Recipe
 from tools.tiny.tokenizer import load_tokenizer, token_rows
 from tools.tiny.training import load_checkpoint
@@ -37,7 +37,7 @@ def unseen_loss(recipe: Recipe, work: Path, weights: str = "averaged", count: in
     losses = []
     for start in range(0, count, AT_ONCE):
         batch = _batch(latents[start : start + AT_ONCE], start, count, tokenizer, recipe.drawn)
-        losses.append(painter_loss(net, batch, shares).item() * len(batch["latents"]))
+        losses.append(foresee(net, batch, shares).loss.item() * len(batch["latents"]))
     return sum(losses) / count
 
 
