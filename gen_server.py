@@ -44,7 +44,7 @@ try:
     from minimon_server.scores.rehearsal import rehearse
     from minimon_server.settings import Settings
     from minimon_server.terminal import banner, parse, say, warnings_about
-    from minimon_server.web import job_faces, ledger, metrics, serve, tls, tuning
+    from minimon_server.web import job_faces, ledger, metrics, serve, signed_creatures, tls, tuning
     from minimon_server.web.app import make_app
     from minimon_server.web.creature_parts import CreatureParts, check_creatures, make_creatures
     from minimon_server.web.edge import Edge, Limits
@@ -101,7 +101,8 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
     readiness.add("models", lambda: Check(drawing.facts()))
     readiness.add("scores", lambda: Check(scores.facts, scores.trouble))
 
-    tally, restarts = Tally(), len(rebirth.restarts(environ))
+    tally = Tally()
+    told_of_jobs = job_faces.told(jobs, drawing, restarts=len(rebirth.restarts(environ)))
     app = make_app(
         settings,
         creatures.hatchery,
@@ -109,11 +110,12 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
         lifespan=life(settings, log, sink, readiness, names, jobs, scores, creatures),
         names=names,
         ready=readiness,
-        faces=[*ledger.faces(scores), *job_faces.faces(jobs, drawing)],
-        sources=[metrics.log(sink), metrics.scores(scores), job_faces.told(jobs, drawing, restarts)],
+        faces=[*ledger.faces(scores), *signed_creatures.faces(scores.notary), *job_faces.faces(jobs, drawing)],
+        sources=[metrics.log(sink), metrics.scores(scores), told_of_jobs, *creatures.sources(tally)],
         tally=tally,
         drawn=creatures.drawn,
         stock=creatures.stock,
+        notary=scores.notary,
     )
     return Server(settings, app, lines, names, jobs, drawing, log, sink, readiness, tally)
 
@@ -239,7 +241,7 @@ def warnings(settings: Settings) -> list[str]:
 
 def check(settings: Settings, environ: Mapping[str, str]) -> None:
     """Validate everything and start nothing; raise `StartupError` with whatever would stop a start."""
-    check_creatures(settings)
+    check_creatures(settings, say)
     journal.check(settings.jobs_path)
     certificate, key = settings.tls_cert_path, settings.tls_key_path
     if tls.pair_is_missing(certificate, key):

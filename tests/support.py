@@ -15,10 +15,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from minimon_server.creatures.hatchery import Hatchery
+from minimon_server.creatures.hatchery import make_hatchery
 from minimon_server.creatures.naming import LocalNames
-from minimon_server.creatures.rarity import RarityTable
-from minimon_server.engines.files import load_pictures
 from minimon_server.environment import read_settings
 from minimon_server.errors import Text
 from minimon_server.jobs.drawing import Drawing, nobody_draws
@@ -89,8 +87,7 @@ def app_under_test(
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     sink = LogSink(descriptor)
     log = Lines(sink, level=settings.log_level, as_json=settings.log_json, secrets=settings.secrets)
-    pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
-    hatchery = Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
+    hatchery = make_hatchery(settings)
     drawing = drawing or nobody_draws(Text("Personne ne dessine.", "Nobody draws."))
     jobs = open_jobs(settings, drawing, log.logger())
     ready = Readiness(usual(settings, hatchery, LocalNames()))

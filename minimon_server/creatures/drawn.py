@@ -13,8 +13,8 @@ from minimon_server.creatures.naming import NameSource
 from minimon_server.creatures.prompts import Prompts, Wording
 from minimon_server.creatures.rarity import Rarity, RarityTable
 from minimon_server.engines.files import Picture
-from minimon_server.engines.messages import DrawnPicture
-from minimon_server.engines.on_demand import pack
+from minimon_server.engines.messages import DrawnPicture, NoCutout
+from minimon_server.engines.on_demand import pack, pack_alone
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
 
@@ -61,24 +61,40 @@ class DrawnCreatures:
         return identify(dice, wish, self.rarities).rarity
 
     @property
+    def can_cut_out(self) -> bool:
+        """Whether the table has words for creatures that are cut out of their background."""
+        return self._prompts.has_sprites
+
+    @property
     def trouble(self) -> Text | None:
         """Why nobody should ask now: nothing has been drawn yet."""
         return None if self.is_warm else self._trouble
 
     async def make(
-        self, dice: bytes, wish: Rarity | None = None, *, seeded: bool = False, ahead: bool = False
+        self,
+        dice: bytes,
+        wish: Rarity | None = None,
+        *,
+        seeded: bool = False,
+        ahead: bool = False,
+        alone: bool = False,
     ) -> Finished:
         """Return the creature of these 32 bytes; a seeded one keeps its local name, which is its own for ever.
 
-        Its name is asked for while its picture is drawn. Raises what the painter does.
+        Its name is asked for while its picture is drawn. `alone`: cut out of its background, for tables that
+        `can_cut_out`. Raises what the painter does, and `NoCutout`.
         """
         being = identify(dice, wish, self.rarities)
         naming = None if seeded or self._names.at_once else asyncio.create_task(self._names.name_for(being))
+        wording = self._prompts.of(dice, being.rarity, alone=alone)
         try:
-            drawn = await self._painter.draw(self._prompts.of(dice, being.rarity), picture_seed(dice), ahead=ahead)
+            drawn = await self._painter.draw(wording, picture_seed(dice), ahead=ahead)
             self.is_warm = True
-            png, text = await in_thread(lambda: _packed(drawn), "creatures")
+            png, text = await in_thread(lambda: _packed(drawn, alone), "creatures")
             name = await naming if naming else None
+        except NoCutout as reason:
+            self._log.info("a creature could not be cut out", creature=being.id, reason=str(reason))
+            raise
         finally:
             if naming:
                 naming.cancel()
@@ -106,6 +122,6 @@ class DrawnCreatures:
                 self._log.info("the creatures' model is warm")
 
 
-def _packed(drawn: DrawnPicture) -> tuple[bytes, bytes]:
-    png = pack(drawn)
+def _packed(drawn: DrawnPicture, alone: bool) -> tuple[bytes, bytes]:
+    png = pack_alone(drawn) if alone else pack(drawn)
     return png, base64.b64encode(png)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from minimon_server.creatures.dice import DICE_BYTES
 from minimon_server.creatures.names import local_name
 from minimon_server.creatures.rarity import RARITIES, Rarity, RarityTable
 from minimon_server.engines.files import Picture, load_pictures
+from minimon_server.engines.sprite_files import load_sprites
 from minimon_server.settings import Settings
 
 LARGEST_SEED: Final = 2**53 - 1
@@ -56,9 +58,17 @@ class Hatchery:
     The same dice and the same wish give the same creature, as long as pictures and weights stay the same.
     """
 
-    def __init__(self, pictures: Sequence[Picture], rarities: RarityTable, choice: PictureChoice) -> None:
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        rarities: RarityTable,
+        choice: PictureChoice,
+        sprites: Mapping[Picture, Picture] = MappingProxyType({}),
+    ) -> None:
+        """`sprites` are the pictures' creatures alone, with alpha, of those that have it."""
         if not pictures:
             raise ValueError("a hatchery needs at least one picture")
+        self.sprites = sprites
         self.pictures = tuple(pictures)
         self._rarities = rarities
         self._shelves = {
@@ -89,8 +99,15 @@ def picture_seed(dice: bytes) -> int:
 
 def make_hatchery(settings: Settings) -> Hatchery:
     """Read the pictures of the settings and return what makes creatures of them; raise `StartupError` without them."""
-    pictures = load_pictures(settings.images_dir, settings.image_pattern, settings.min_index, settings.max_index)
-    return Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice)
+    folder, pattern, first, last = (
+        settings.images_dir,
+        settings.image_pattern,
+        settings.min_index,
+        settings.max_index,
+    )
+    pictures = load_pictures(folder, pattern, first, last)
+    sprites = load_sprites(pictures, [folder / pattern.format(index) for index in range(first, last + 1)])
+    return Hatchery(pictures, RarityTable(settings.rarity_weights), settings.picture_choice, sprites)
 
 
 def dice_of_seed(seed: int, wish: Rarity | None) -> bytes:

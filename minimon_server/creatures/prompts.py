@@ -61,10 +61,12 @@ class _Member(BaseModel):
 
 
 class Words(_Member):
-    """One language of a table: two templates, and the phrases for the names in their braces."""
+    """One language of a table: its templates, and the phrases for the names in their braces."""
 
     prompt: Annotated[Template, Field(min_length=1)]
     negative_prompt: Template = ""
+    sprite_prompt: Template = ""  # the same for a creature that is cut out of its picture; empty: none is
+    sprite_negative_prompt: Template = ""
     traits: dict[Slot, Phrases] = Field(default_factory=dict)
     by_rarity: dict[Slot, ByRarity] = Field(default_factory=dict)
 
@@ -87,12 +89,20 @@ class Prompts:
         self._words: Words = table.fr if language == "fr" else table.en
         self._more_steps = table.more_steps
 
-    def of(self, dice: bytes, rarity: Rarity) -> Wording:
-        """Return the words of the creature of these 32 bytes: the same ones for the same bytes."""
+    @property
+    def has_sprites(self) -> bool:
+        """Whether the table has words for a creature that is to be cut out."""
+        return bool(self._words.sprite_prompt)
+
+    def of(self, dice: bytes, rarity: Rarity, *, alone: bool = False) -> Wording:
+        """Return the words of the creature of these 32 bytes: the same ones for the same bytes.
+
+        `alone`: before an even background, for whoever cuts it out; only where there are words for that.
+        """
         words = self._words
         return Wording(
-            self._filled(words.prompt, dice, rarity),
-            self._filled(words.negative_prompt, dice, rarity),
+            self._filled(words.sprite_prompt if alone else words.prompt, dice, rarity),
+            self._filled(words.sprite_negative_prompt if alone else words.negative_prompt, dice, rarity),
             self._more_steps[rarity],
         )
 
@@ -151,7 +161,7 @@ def _contradictions(table: Table) -> Iterator[tuple[Place, str]]:
     for language, words in (("en", table.en), ("fr", table.fr)):
         for slot in sorted(set(words.traits) & set(words.by_rarity)):
             yield (language, "by_rarity", slot), "stands among the traits too; one of them must go"
-        for name in ("prompt", "negative_prompt"):
+        for name in ("prompt", "negative_prompt", "sprite_prompt", "sprite_negative_prompt"):
             yield from _of_template(language, name, getattr(words, name), words)
 
 

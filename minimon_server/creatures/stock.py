@@ -31,6 +31,10 @@ class Maker(Protocol):
 class Files(Protocol):
     """Where creatures are kept; see `StockFiles`. Every method may wait for a disk."""
 
+    @property
+    def discarded(self) -> int:
+        """How many that were there `open` has thrown away."""
+
     def open(self) -> dict[Rarity, list[str]]:
         """Return what is there."""
 
@@ -64,6 +68,7 @@ class Stock:
     def __init__(self, wanted: Mapping[Rarity, int], files: Files, log: Logger) -> None:
         self.wanted = dict(wanted)
         self.given = dict.fromkeys(RARITIES, 0)  # from the stock, since the start
+        self.refilled = dict.fromkeys(RARITIES, 0)  # drawn for the stock, since the start
         self._files = files
         self._log = log
         self._ready: dict[Rarity, deque[Finished]] = {rarity: deque() for rarity in RARITIES}
@@ -84,6 +89,11 @@ class Stock:
             self._kept[rarity].extend(names)
         for rarity in RARITIES:
             await self.claim(rarity)
+
+    @property
+    def discarded(self) -> int:
+        """How many creatures of the last process were thrown away at the start."""
+        return self._files.discarded
 
     def counts(self) -> dict[Rarity, int]:
         """Return how many are there, by rarity."""
@@ -163,6 +173,7 @@ class Stock:
                 continue
             try:
                 await self.add(await make(rarity))
+                self.refilled[rarity] += 1
             except SetAside:
                 continue  # it is asked for again, and waits until nobody does
             except asyncio.CancelledError:

@@ -36,11 +36,20 @@ class StockFiles:
         self._told_maker = maker
         self._maker = ""
         self._log = log
+        self.discarded = 0
 
     def open(self) -> dict[Rarity, list[str]]:
         """Return the names of the creatures that are there, by rarity, the oldest first; remove what is none."""
-        self._maker = self._told_maker()
         make_folder(self._folder)
+        found, strange = self.look()
+        if strange:
+            self._log.info("creatures of another model, or half written, leave the stock", creatures=len(strange))
+            self.discarded += len(self._remove(strange))
+        return found
+
+    def look(self) -> tuple[dict[Rarity, list[str]], list[str]]:
+        """Return the names of the creatures that are there, as `open` does, and of what it removes; change nothing."""
+        self._maker = self._told_maker()
         found: dict[Rarity, list[str]] = {rarity: [] for rarity in RARITIES}
         strange: list[str] = []
         for path in sorted(self._folder.iterdir(), key=lambda path: (path.lstat().st_mtime_ns, path.name)):
@@ -53,10 +62,7 @@ class StockFiles:
                 found[RARITIES[int(name[1])]].append(path.name)
             else:
                 strange.append(path.name)
-        if strange:
-            self._log.info("creatures of another model, or half written, leave the stock", creatures=len(strange))
-            self._remove(strange)
-        return found
+        return found, strange
 
     def put(self, one: Finished) -> str:
         """Keep a creature that nobody has, down to the disk, and return its name."""

@@ -86,6 +86,12 @@ def png_size(png: bytes) -> tuple[int, int]:
     return size
 
 
+def kind_of_pixels(png: bytes) -> tuple[int, frozenset[bytes]]:
+    """Return the colour type of a whole PNG, and the kinds of chunks it has (W3C PNG, table 11.1)."""
+    chunks = dict(_chunks(png))
+    return chunks[b"IHDR"][9], frozenset(chunks)
+
+
 def _check_pixels(size: tuple[int, int], header: bytes, packed: bytes) -> None:
     """Unpack the picture data, which must be as long as the header says (an interlaced picture: not much longer)."""
     depth, colour, _, _, interlaced = header[8:13]

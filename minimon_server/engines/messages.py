@@ -182,6 +182,14 @@ class BadPicture(Exception):
         super().__init__(text.en)
 
 
+class NoCutout(Exception):
+    """A drawn picture of which the creature cannot be cut out; the text says why, for the client."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        super().__init__(text.en)
+
+
 @dataclass(frozen=True, slots=True)
 class NormalPicture:
     """A client's picture as it is kept: a PNG file of 8-bit red, green, blue, upright and without anything else."""

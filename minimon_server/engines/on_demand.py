@@ -56,6 +56,13 @@ def pack(picture: DrawnPicture, kind: str = "png", quality: int | None = None) -
     return picture_files.pack(picture, kind, quality)
 
 
+def pack_alone(picture: DrawnPicture) -> bytes:
+    """Return a PNG file of the picture's creature alone, see `picture_files.pack_alone`. Raises `NoCutout`."""
+    from minimon_server.engines import picture_files
+
+    return picture_files.pack_alone(picture)
+
+
 def versions() -> dict[str, str]:
     """Return the versions that a picture tells, without importing what has them."""
     return {"minimon": __version__, **{name: version(name) for name in ("torch", "diffusers")}}

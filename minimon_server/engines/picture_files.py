@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, features
 
-from minimon_server.engines import exif, png
+from minimon_server.engines import exif, matte, png
 from minimon_server.engines.messages import DrawnPicture
 from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.engines.picture_metadata import infotext
@@ -47,6 +47,15 @@ def pack(picture: DrawnPicture, kind: str = "png", quality: int | None = None) -
     if kind == "png":
         return png.encode(pixels, {"parameters": text, "minimon": told})
     return encode(pixels, kind, quality or FORMATS[kind].quality or 0, exif.write(told, text))
+
+
+def pack_alone(picture: DrawnPicture) -> bytes:
+    """Return a PNG file of the picture's creature with alpha and without its background; raise `NoCutout`.
+
+    What the file tells says so too: the request alone would not make it again.
+    """
+    told = {**picture.metadata, "background": "transparent"}
+    return png.encode(matte.cut_out(picture), {"parameters": infotext(told), "minimon": json.dumps(told)})
 
 
 def encode(pixels: NDArray[np.uint8], kind: str, quality: int, block: bytes) -> bytes:

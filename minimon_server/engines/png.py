@@ -20,18 +20,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UP: Final = 2
-TRUE_COLOUR: Final = 2
+# W3C PNG, table 11.1, by the bytes of a pixel: true colour, and true colour with alpha.
+COLOUR_TYPES: Final = {3: 2, 4: 6}
 
 
 def encode(pixels: NDArray[np.uint8], texts: Mapping[str, str] | None = None) -> bytes:
-    """Return a PNG file of `pixels` (height x width x red, green, blue) with each of `texts` under its keyword."""
-    height, width, _ = pixels.shape
-    lines = np.empty((height, 1 + width * 3), np.uint8)
-    flat = pixels.reshape(height, width * 3)
+    """Return a PNG file of `pixels` with each of `texts` under its keyword.
+
+    They are height x width x red, green, blue, or also alpha, with which the others are not multiplied.
+    """
+    height, width, channels = pixels.shape
+    lines = np.empty((height, 1 + width * channels), np.uint8)
+    flat = pixels.reshape(height, width * channels)
     lines[:, 0] = UP
     lines[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=lines[1:, 1:])  # modulo 256, as the filter wants it
-    header = struct.pack(">IIBBBBB", width, height, 8, TRUE_COLOUR, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
     said = [_text(keyword, text) for keyword, text in (texts or {}).items()]
     packed = _chunk(b"IDAT", isal_zlib.compress(lines.tobytes(), 1))
     return b"".join([PNG_SIGNATURE, _chunk(b"IHDR", header), *said, packed, _chunk(b"IEND", b"")])

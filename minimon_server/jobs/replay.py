@@ -44,6 +44,13 @@ _BEGUN_WITH: Final = Text(
 )
 # What decided a picture and cannot be had from its file, each with the reason.
 NOT_REPLAYABLE: Final[Mapping[str, Text]] = {"init_image": _BEGUN_WITH, "mask": _BEGUN_WITH, "strength": _BEGUN_WITH}
+# What no job does, and no request therefore says.
+OF_CREATURES: Final[Mapping[str, Text]] = {
+    "background": Text(
+        "une tâche ne détoure pas : GET /v1/generate le fait, par background=transparent",
+        "a job cuts nothing out: GET /v1/generate does, by background=transparent",
+    )
+}
 # What follows from prompt, LoRAs and model, and what a body says that stands in the prompt of a file already.
 DERIVED: Final = frozenset({"trigger_words", "native_size"})
 IN_THE_PROMPT: Final = frozenset({"add_trigger_words"})
@@ -91,8 +98,9 @@ def body_of(told: Mapping[str, Any]) -> dict[str, Any]:
     """
     whole = {**BEFORE, **told}
     mistakes = [FieldMistake(name, _MISSING) for name in CARRIED if whole.get(name) is None and name not in MAY_BE_NULL]
-    mistakes += [FieldMistake(name, why) for name, why in NOT_REPLAYABLE.items() if whole.get(name)]
-    unknown = [name for name in whole if name not in CARRIED and name not in MADE_BY and name not in NOT_REPLAYABLE]
+    refused = {**NOT_REPLAYABLE, **OF_CREATURES}
+    mistakes += [FieldMistake(name, why) for name, why in refused.items() if whole.get(name)]
+    unknown = [name for name in whole if name not in CARRIED and name not in MADE_BY and name not in refused]
     mistakes += [FieldMistake(name[:LONGEST_NAME], _UNKNOWN) for name in unknown[:MOST_NAMED]]
     if mistakes:
         raise InvalidRequest(fields=mistakes)

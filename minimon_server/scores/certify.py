@@ -16,6 +16,7 @@ from minimon_server.scores.claim import Claim, claim_digest
 from minimon_server.scores.custody import OFF, Custody, Keys
 from minimon_server.scores.key_ring import KeyRing
 from minimon_server.scores.ledger import Entry, Ledger, LedgerBroken, LedgerFull, Paths, Proof
+from minimon_server.scores.notary import Notary
 from minimon_server.scores.opening import Opened
 from minimon_server.scores.payload import Payload, canonical, read_canonical
 from minimon_server.scores.records import Idempotency, Record
@@ -42,6 +43,7 @@ class Scores:
         """Take the ledger's lock; raise `StartupError` when another process has it."""
         self._keys, self._random, self._clock, self._log = keys, randomness, clock, log
         self._custody = Custody(paths, keys, lambda: f"minimon-scores/{randomness.nonce()[:16]}", clock, log)
+        self.notary = Notary(keys, self._custody)
         self._in_flight: set[str] = set()
         self._last_issued = ""
         self.certified = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,10 @@ REASONS: Final = {
     ),
     "NOT_A_SCORE": Text(
         "Les octets signés ne sont pas un score certifié.", "The bytes that were signed are no certified score."
+    ),
+    "NOT_THIS_KIND": Text(
+        "Les octets signés sont d'une autre sorte que celle qui est demandée.",
+        "The bytes that were signed are of another kind than the one asked for.",
     ),
     "CERTIFICATE_MISMATCH": Text(
         "L'empreinte n'est celle d'aucun certificat de la clé qui a signé.",
@@ -59,6 +63,12 @@ def verify(signed: Signed, ring: KeyRing, key_id: str | None = None) -> Verdict:
     """
     found = _key_that_signed(signed, ring, key_id)
     return found if isinstance(found, Verdict) else _verify_rest(signed, ring, found)
+
+
+def verify_statement(signed: Signed, ring: KeyRing, reads: Callable[[bytes], object]) -> Verdict:
+    """Judge another signed statement likewise; `reads` raises `InvalidRequest` where its bytes are of another kind."""
+    found = _key_that_signed(signed, ring, None)
+    return found if isinstance(found, Verdict) else _verify_rest(signed, ring, found, reads, "NOT_THIS_KIND")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +142,19 @@ def _key_that_signed(signed: Signed, ring: KeyRing, key_id: str | None) -> Publi
     return Verdict("SIGNATURE_INVALID" if detail else "UNKNOWN_KEY", detail, key_id)
 
 
-def _verify_rest(signed: Signed, ring: KeyRing, key: PublicKey) -> Verdict:
+def _verify_rest(
+    signed: Signed,
+    ring: KeyRing,
+    key: PublicKey,
+    reads: Callable[[bytes], object] = read_canonical,
+    otherwise: str = "NOT_A_SCORE",
+) -> Verdict:
     if not payload_matches(signed):
         return Verdict("PAYLOAD_MISMATCH", "", key.key_id)
     try:
-        read_canonical(signed.canonical)
+        reads(signed.canonical)
     except (InvalidRequest, PayloadTooLarge) as error:
-        return Verdict("NOT_A_SCORE", _fields(error), key.key_id)
+        return Verdict(otherwise, _fields(error), key.key_id)
     return _verify_certificate(signed, ring, key)
 
 

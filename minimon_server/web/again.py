@@ -7,11 +7,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from minimon_server.errors import NotFound, Text
+from minimon_server.errors import NotFound, SigningUnavailable, Text
 from minimon_server.web.gate import Access, Cost, Face
 from minimon_server.web.generate import ANSWERS, Answers
 from minimon_server.web.guide import Guide
-from minimon_server.web.job_schemas import NoQuery
+from minimon_server.web.schemas import CreatureQuery
 from minimon_server.web.validation import read_query
 
 _NONE: Final = Text(
@@ -27,10 +27,10 @@ GUIDE: Final = Guide(
         "For whoever has lost the answer: the same picture, name and time, for a quarter of an hour; for less "
         "beyond 1,000 creatures or 64 MiB.",
     ),
-    query=NoQuery,
+    query=CreatureQuery,
     path={"creature_id": Text("L'id que la réponse a donné.", "The id that the answer gave.")},
     answers=ANSWERS,
-    errors=(NotFound,),
+    errors=(NotFound, SigningUnavailable),
     samples=("-k {token}{base}/v1/creatures/$CREATURE_ID",),
 )
 
@@ -43,11 +43,11 @@ class Again:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        read_query(scope, NoQuery)
+        sign = read_query(scope, CreatureQuery).sign == "1"
         given = self._answers.recent.find(str(Request(scope).path_params["creature_id"]))
         if given is None:
             raise NotFound(_NONE)
-        await self._answers.tell(scope, send, given)
+        await self._answers.tell(scope, send, given, sign=sign)
 
 
 def face(answers: Answers) -> Face:

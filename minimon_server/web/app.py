@@ -24,6 +24,7 @@ from minimon_server.creatures.naming import LocalNames, NameSource
 from minimon_server.creatures.stock import Stock
 from minimon_server.errors import MethodNotAllowed, MinimonError, NotFound
 from minimon_server.logs import Lines
+from minimon_server.scores.notary import Notary
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
 from minimon_server.web import again, cors, generate, health, metrics, pages, readiness
@@ -31,6 +32,7 @@ from minimon_server.web.drawn import GenerateDrawn
 from minimon_server.web.gate import Access, Cost, Face, Gate
 from minimon_server.web.limits import RateTable
 from minimon_server.web.observe import Observe, TellErrors
+from minimon_server.web.signed_creatures import Signatory
 from minimon_server.web.tally import Tally
 
 
@@ -48,15 +50,17 @@ def make_app(
     tally: Tally | None = None,
     drawn: DrawnCreatures | None = None,
     stock: Stock | None = None,
+    notary: Notary | None = None,
 ) -> Starlette:
     """Return the whole application; without `names` they are local.
 
-    Creatures come from `stock` and `drawn`, else from the hatchery.
+    Creatures come from `stock` and `drawn`, else from the hatchery; `notary` signs them.
     `faces` are the routes of further parts, `sources` what else `/metrics` tells.
     """
     clock, tally, names = Clock(), tally or Tally(), names or LocalNames()
     ready = ready or readiness.Readiness({})
-    answers, dice = generate.Answers(settings, clock, tally), dice or Dice()
+    answers = generate.Answers(settings, clock, tally, signatory=Signatory(notary))
+    dice = dice or Dice()
     if drawn is not None:
         hatch: generate.Generate | GenerateDrawn = GenerateDrawn(drawn, stock, answers, dice, tally)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -11,18 +12,21 @@ from minimon_server.beside import cancelled
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.drawn import DrawnCreatures, Finished
 from minimon_server.creatures.hatchery import Hatchery, make_hatchery
-from minimon_server.creatures.naming import NameSource
-from minimon_server.creatures.prompts import load_prompts
+from minimon_server.creatures.naming import LocalNames, NameSource
 from minimon_server.creatures.rarity import Rarity
 from minimon_server.creatures.stock import Stock, sizes
+from minimon_server.creatures.stock_check import told_of_folder
 from minimon_server.creatures.stock_files import StockFiles
-from minimon_server.jobs.creature_drawing import CreaturePainter, creature_model, open_creatures
+from minimon_server.jobs.creature_drawing import CreaturePainter, open_creatures, queue_of
 from minimon_server.jobs.drawing import Drawing
 from minimon_server.jobs.equipment import find_drawing
 from minimon_server.jobs.interactive import Interactive
 from minimon_server.logs import Lines, Logger, LogSink
 from minimon_server.settings import Settings
+from minimon_server.web import stock_metrics
+from minimon_server.web.metrics import Source
 from minimon_server.web.readiness import Check
+from minimon_server.web.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,10 @@ class CreatureParts:
 
             ending.push_async_callback(stock.close)
             ending.push_async_callback(cancelled, asyncio.create_task(stock.keep_full(make)))
+
+    def sources(self, tally: Tally) -> Sequence[Source]:
+        """Return what tells `/metrics` of drawn creatures and their stock."""
+        return [] if self.drawn is None else [stock_metrics.told(self.stock, tally)]
 
     def check(self) -> Check:
         """Return what `/ready` says of drawn creatures."""
@@ -78,16 +86,23 @@ def make_creatures(
     return CreatureParts(drawn=drawn, painter=painter, stock=stock)
 
 
-def check_creatures(settings: Settings) -> None:
-    """Raise `StartupError` with whatever would keep creatures from being made; start nothing."""
+def check_creatures(settings: Settings, say: Callable[[str], None]) -> None:
+    """Raise `StartupError` with whatever would keep creatures from being made; start nothing, and change nothing.
+
+    `say` hears what the operator should know of the stock.
+    """
     if settings.generation_backend == "files":
         make_hatchery(settings)
         return
-    load_prompts(settings.prompts_path, settings.prompt_language)
     descriptor = os.open(os.devnull, os.O_WRONLY)
     sink = LogSink(descriptor)  # what is wrong is told by what is raised
     try:
-        creature_model(settings, find_drawing(settings, Lines(sink, level="error", as_json=True).logger()))
+        log = Lines(sink, level="error", as_json=True).logger()
+        drawing = find_drawing(settings, log)
+        _, painter = open_creatures(settings, drawing, queue_of(settings, log), LocalNames(), log)
+        if settings.stock:
+            for line in told_of_folder(settings.stock_dir, StockFiles(settings.stock_dir, painter.maker, log)):
+                say(line)
     finally:
         sink.close()
         os.close(descriptor)

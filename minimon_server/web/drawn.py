@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.drawn import DrawnCreatures, Finished
 from minimon_server.creatures.hatchery import dice_of_seed
+from minimon_server.creatures.sprites import drawn_alone
 from minimon_server.creatures.stock import Stock
 from minimon_server.errors import GenerationFailed, MinimonError
 from minimon_server.web.generate import BARE, Answers, head_of
@@ -37,6 +38,8 @@ class GenerateDrawn:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that leaves before has its drawing stopped."""
         query = read_query(scope, GenerateQuery) if scope["query_string"] else BARE
+        if sign := query.sign == "1":
+            await self._answers.signatory.check()  # before a creature is taken that could not be told
         thrown = self._dice.throw() if query.seed is None else dice_of_seed(query.seed, query.rarity)
         found = self._at_hand(thrown, query)
         if found is None:
@@ -53,25 +56,39 @@ class GenerateDrawn:
             head,
             local_name=not found.renamed,
             own_bytes=len(head) + len(found.creature.picture.png),
+            sign=sign,
         )
 
     def _at_hand(self, thrown: bytes, query: GenerateQuery) -> Finished | None:
-        if self._stock is None or query.seed is not None:
+        if self._stock is None or not _from_stock(query):
             return None
         return self._stock.take(self._creatures.rarity_of(thrown, query.rarity))
 
     async def _made(self, scope: Scope, thrown: bytes, query: GenerateQuery) -> Finished:
         try:
-            if self._stock is not None and query.seed is None:
+            if self._stock is not None and _from_stock(query):
                 kept = await self._stock.taken(self._creatures.rarity_of(thrown, query.rarity))
                 if kept is not None:
                     return kept
-            return await self._creatures.make(thrown, query.rarity, seeded=query.seed is not None)
+            made = await self._drawn(thrown, query)
+            self._tally.on_demand[made.creature.rarity] += 1
+            return made
         except MinimonError:
             raise
         except Exception as error:
             note(scope, reason=f"{type(error).__name__}: {error}")
             raise GenerationFailed from error
+
+    async def _drawn(self, thrown: bytes, query: GenerateQuery) -> Finished:
+        seeded = query.seed is not None
+        if query.background == "transparent":
+            return await drawn_alone(self._creatures, self._dice, thrown, query.rarity, seeded=seeded)
+        return await self._creatures.make(thrown, query.rarity, seeded=seeded)
+
+
+def _from_stock(query: GenerateQuery) -> bool:
+    """Return whether what is kept ready may answer: no seed made it, and it stands before its background."""
+    return query.seed is None and query.background is None
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, Found]) -> Found | None:

@@ -13,14 +13,17 @@ from minimon_server.creatures.dice import Dice
 from minimon_server.creatures.hatchery import Creature, Hatchery, dice_of_seed
 from minimon_server.creatures.naming import NameSource
 from minimon_server.creatures.recent import Given, Recent
-from minimon_server.errors import GenerationFailed, QueueFull, Text
+from minimon_server.creatures.sprites import sprite_of
+from minimon_server.errors import GenerationFailed, QueueFull, SigningUnavailable, Text
 from minimon_server.jobs.errors import EngineUnavailable
 from minimon_server.settings import Settings
 from minimon_server.times import Clock
+from minimon_server.web.creature_schemas import CreatureOrSigned
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.observe import note
 from minimon_server.web.problems import header, weighted
-from minimon_server.web.schemas import CreatureAnswer, GenerateQuery
+from minimon_server.web.schemas import GenerateQuery
+from minimon_server.web.signed_creatures import Signatory, as_header
 from minimon_server.web.tally import Tally
 from minimon_server.web.validation import read_query
 
@@ -36,12 +39,16 @@ BARE: Final = GenerateQuery()
 ANSWERS: Final = (
     Answer(
         Text("La créature.", "The creature."),
-        {"application/json": CreatureAnswer, "image/png": "bytes"},
+        {"application/json": CreatureOrSigned, "image/png": "bytes"},
         headers={
             "X-Minimon-Id": Text("Avec l'image seule : son id.", "With the bare picture: its id."),
             "X-Minimon-Name": Text("Avec l'image seule : son nom.", "With the bare picture: its name."),
             "X-Minimon-Rarity": Text("Avec l'image seule : sa rareté.", "With the bare picture: its rarity."),
             "X-Minimon-Generated-At": Text("Avec l'image seule : l'heure.", "With the bare picture: the time."),
+            "X-Minimon-Signed": Text(
+                "Avec l'image seule et `sign=1` : l'objet `signed` en base64.",
+                "With the bare picture and `sign=1`: the object `signed` in base64.",
+            ),
         },
     ),
 )
@@ -54,11 +61,12 @@ GUIDE: Final = Guide(
     ),
     query=GenerateQuery,
     answers=ANSWERS,
-    errors=(GenerationFailed, QueueFull, EngineUnavailable),
+    errors=(GenerationFailed, QueueFull, EngineUnavailable, SigningUnavailable),
     samples=(
         "-k {token}{base}/v1/generate",
         "-k {token}-H 'Accept: image/png' {base}/v1/generate -o creature.png",
         "-k {token}'{base}/v1/generate?rarity=S%2B&seed=42'",
+        "-k {token}'{base}/v1/generate?background=transparent&sign=1'",
     ),
 )
 
@@ -66,15 +74,31 @@ GUIDE: Final = Guide(
 class Answers:
     """How a creature is told: as JSON or as a bare picture, counted and noted in the log."""
 
-    def __init__(self, settings: Settings, clock: Clock, tally: Tally, recent: Recent | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        tally: Tally,
+        recent: Recent | None = None,
+        signatory: Signatory | None = None,
+    ) -> None:
         self.recent = recent or Recent()
+        self.signatory = signatory or Signatory(None)
         self._clock = clock
         self._born = tally.creatures
         self._log_base64 = settings.log_image_b64
         self._log_bytes = settings.log_sample_image_bytes
 
     async def give(
-        self, scope: Scope, send: Send, creature: Creature, head: bytes, *, local_name: bool, own_bytes: int = 0
+        self,
+        scope: Scope,
+        send: Send,
+        creature: Creature,
+        head: bytes,
+        *,
+        local_name: bool,
+        own_bytes: int = 0,
+        sign: bool = False,
     ) -> None:
         """Send a new creature; `head` is its answer up to its id, `local_name` says that its name is plain ASCII.
 
@@ -83,28 +107,30 @@ class Answers:
         self._born[creature.rarity] += 1
         given = Given(creature, head, self._clock.now(), local_name)
         self.recent.keep(given, own_bytes=own_bytes)
-        await self.tell(scope, send, given)
+        await self.tell(scope, send, given, sign=sign)
 
-    async def tell(self, scope: Scope, send: Send, given: Given) -> None:
-        """Send a creature, also one that was sent before."""
+    async def tell(self, scope: Scope, send: Send, given: Given, *, sign: bool = False) -> None:
+        """Send a creature, also one that was sent before, with a signature if one is asked for."""
         self._note(scope, given.creature)
+        signed = await self.signatory.signed(given) if sign else b""
         if wants_png(header(scope, b"accept")):
-            await self._send_png(given, send)
+            await self._send_png(given, send, signed)
         else:
-            await self._send_json(given, send)
+            await self._send_json(given, send, signed)
 
-    async def _send_json(self, given: Given, send: Send) -> None:
+    async def _send_json(self, given: Given, send: Send, signed: bytes) -> None:
         creature, head, at, local_name = given
         # The head goes out as it lies there, without a copy: `wire` lets both pieces leave together.
         # Nothing here needs escaping: ids, local names and rarities are ASCII letters, digits, "_" and "+".
         name = f'"{creature.name}"' if local_name else orjson.dumps(creature.name).decode()
-        tail = (f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{at}"}}').encode()
+        tail = (f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{at}"').encode()
+        tail += b',"signed":%b}' % signed if signed else b"}"
         length = (b"content-length", b"%d" % (len(head) + len(tail)))
         await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length]})
         await send({"type": "http.response.body", "body": head, "more_body": True})
         await send({"type": "http.response.body", "body": tail})
 
-    async def _send_png(self, given: Given, send: Send) -> None:
+    async def _send_png(self, given: Given, send: Send, signed: bytes) -> None:
         creature, _, at, local_name = given
         png = creature.picture.png
         headers = [
@@ -114,6 +140,7 @@ class Answers:
             (b"x-minimon-rarity", creature.rarity.encode("ascii")),
             (b"x-minimon-generated-at", at.encode("ascii")),
             (b"content-length", b"%d" % len(png)),
+            *([(b"x-minimon-signed", as_header(signed))] if signed else []),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": png})
@@ -134,7 +161,8 @@ class Generate:
         self._names = names
         self._at_once = names.at_once
         # The pictures never change: each one is encoded here, once, up to where the creature itself begins.
-        self._heads = {picture: head_of(base64.b64encode(picture.png)) for picture in hatchery.pictures}
+        told = {*hatchery.pictures, *hatchery.sprites.values()}
+        self._heads = {picture: head_of(base64.b64encode(picture.png)) for picture in told}
         self._answers = answers
         self._dice = dice
         self._tally = tally
@@ -142,11 +170,16 @@ class Generate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         query = read_query(scope, GenerateQuery) if scope["query_string"] else BARE
+        if sign := query.sign == "1":
+            await self._answers.signatory.check()
         creature = self._hatch(query)
+        if query.background is not None:
+            creature = sprite_of(self._hatchery, creature)
         # A seed is a creature for ever, and no language model promises to repeat itself.
         if not self._at_once and query.seed is None:
             creature = await self._renamed(scope, creature)
-        await self._answers.give(scope, send, creature, self._heads[creature.picture], local_name=self._at_once)
+        head = self._heads[creature.picture]
+        await self._answers.give(scope, send, creature, head, local_name=self._at_once, sign=sign)
 
     def _hatch(self, query: GenerateQuery) -> Creature:
         try:

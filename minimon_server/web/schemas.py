@@ -34,6 +34,16 @@ def plain_digits(value: object) -> object:
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), BeforeValidator(plain_digits)]
 
 
+Sign = Literal["0", "1"]
+SIGN: Any = Field(
+    "0",
+    **said(
+        "`1` : avec une signature, par la clé des scores ; voir docs/creatures.md.",
+        "`1`: with a signature, by the key of the scores; see docs/creatures.md.",
+    ),
+)
+
+
 class GenerateQuery(BaseModel):
     """The parameters of `GET /v1/generate`."""
 
@@ -50,6 +60,23 @@ class GenerateQuery(BaseModel):
             "The same seed (and rarity) gives the same creature.",
         ),
     )
+
+    background: Literal["transparent"] | None = Field(
+        None,
+        **said(
+            "`transparent` : la créature seule, en PNG avec alpha ; 422 où ce n'est pas possible.",
+            "`transparent`: the creature alone, as PNG with alpha; 422 where that cannot be.",
+        ),
+    )
+    sign: Sign = SIGN
+
+
+class CreatureQuery(BaseModel):
+    """The parameters of `GET /v1/creatures/{id}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sign: Sign = SIGN
 
 
 class CreatureMetadata(BaseModel):

@@ -38,6 +38,7 @@ class Tally:
     def __init__(self) -> None:
         self.series: dict[tuple[str, str, int | None], Series] = {}
         self.creatures: dict[str, int] = dict.fromkeys(RARITIES, 0)
+        self.on_demand = dict.fromkeys(RARITIES, 0)  # drawn while a client waited
         self.remote_names = 0  # all other creatures have local ones
         self.connections = 0  # open now, on all listeners
         self.turned_away = 0  # connections beyond the limit

@@ -47,7 +47,9 @@ def test_the_same_dice_give_the_same_words_and_no_gap_shows(dice: bytes, rarity:
     for prompts in (ENGLISH, FRENCH):
         wording = prompts.of(dice, rarity)
         assert wording == prompts.of(dice, rarity)
-        for text in (wording.prompt, wording.negative_prompt):
+        alone = prompts.of(dice, rarity, alone=True)
+        assert alone != wording
+        for text in (wording.prompt, wording.negative_prompt, alone.prompt, alone.negative_prompt):
             assert 0 < len(text) <= LONGEST_PROMPT
             assert not set(text) & set("{}<>")
             parts = text.split(", ")
@@ -58,7 +60,7 @@ def test_rarity_sets_material_texture_effect_light_and_steps_and_leaves_the_trai
     dice = bytes(range(32))
     wordings = [ENGLISH.of(dice, rarity) for rarity in RARITIES]
     assert len({wording.prompt for wording in wordings}) == len(RARITIES)
-    assert len({wording.prompt.split(", made of")[0] for wording in wordings}) == 1
+    assert len({wording.prompt.split(", rank")[0] for wording in wordings}) == 1
     steps = [wording.more_steps for wording in wordings]
     assert steps == sorted(steps)
     assert steps[0] == 0 < steps[-1]

@@ -16,7 +16,7 @@ from tools.artist.creature import make_creature, stream
 from tools.artist.picture import Pixels, draw, place
 from tools.artist.png import encode
 from tools.artist.sheet import draw_sheet
-from tools.artist.shipped import SHIPPED, SHIPPED_SIZE, draw_shipped, shipped_name
+from tools.artist.shipped import SHIPPED, SHIPPED_SIZE, draw_shipped, draw_sprite, shipped_name, sprite_name
 from tools.artist.traits import TRAIT_KINDS, TRAIT_NAMES, Aura, Body, Rarity, Traits, sample, with_traits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +175,17 @@ def test_a_shipped_picture_is_what_the_artist_draws_today(index: int) -> None:
         assert picture.mode == "RGB"
         assert picture.size == (SHIPPED_SIZE, SHIPPED_SIZE)
         assert difference(np.asarray(picture), draw_shipped(index)) <= 2
+
+
+@pytest.mark.parametrize("index", range(len(SHIPPED)))
+def test_a_shipped_sprite_is_the_same_creature_without_its_place(index: int) -> None:
+    with Image.open(ROOT / "minimon" / sprite_name(index)) as picture:
+        assert picture.mode == "RGBA"
+        sprite = np.asarray(picture)
+    assert difference(sprite, draw_sprite(index)) <= 2
+    opaque = sprite[..., 3] == 255
+    assert opaque.mean() > 0.1
+    assert np.abs(sprite[opaque][:, :3].astype(int) - draw_shipped(index)[opaque]).mean() < 2
 
 
 def test_the_shipped_pictures_are_all_different_and_ever_more_splendid() -> None:

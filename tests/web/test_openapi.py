@@ -43,7 +43,9 @@ def test_the_document_is_valid_and_tells_every_route(
 def test_parameters_are_those_that_validate(tmp_path: Path) -> None:
     with app_under_test(tmp_path) as bench:
         generate = bench.client.get("/openapi.json").json()["paths"]["/v1/generate"]["get"]
-    rarity, seed = generate["parameters"]
+    rarity, seed, background, sign = generate["parameters"]
+    assert "transparent" in str(background["schema"])
+    assert sign["schema"]["enum"] == ["0", "1"]
     assert rarity["schema"] == {"$ref": "#/components/schemas/Rarity"}
     assert seed["schema"] == {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
     assert not rarity["required"]

@@ -11,7 +11,7 @@ from tools.artist.creature import stream
 from tools.artist.picture import LARGEST, SMALLEST, Pixels, draw
 from tools.artist.png import encode
 from tools.artist.sheet import SHEET_SEED, draw_sheet
-from tools.artist.shipped import SHIPPED, draw_shipped, shipped_name
+from tools.artist.shipped import SHIPPED, draw_shipped, draw_sprite, shipped_name, sprite_name
 from tools.artist.traits import TRAIT_KINDS, Rarity, sample, with_traits
 
 
@@ -36,8 +36,10 @@ def make_parser() -> argparse.ArgumentParser:
         words = [value.value for value in kind]
         one.add_argument(f"--{name}", choices=words, metavar=name.upper(), help=f"one of: {', '.join(words)}")
     one.add_argument("-o", "--output", type=Path, required=True, help="the PNG file to write")
-    six = commands.add_parser("six", help="draw the six pictures that ship with the server")
-    six.add_argument("-o", "--output", type=Path, required=True, help="the folder for image_00.png to image_05.png")
+    six = commands.add_parser("six", help="draw the six pictures that ship with the server, and their sprites")
+    six.add_argument(
+        "-o", "--output", type=Path, required=True, help="the folder for image_00.png to image_05.sprite.png"
+    )
     sheet = commands.add_parser("sheet", help="draw a contact sheet of 48 creatures, a column for each rarity")
     sheet.add_argument("--seed", type=int, default=SHEET_SEED, help=f"number it grows from (default {SHEET_SEED})")
     sheet.add_argument("-o", "--output", type=Path, required=True, help="the PNG file to write")
@@ -67,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif options.command == "six":
         for index in range(len(SHIPPED)):
             _write(options.output / shipped_name(index), draw_shipped(index))
+            _write(options.output / sprite_name(index), draw_sprite(index))
     else:
         _write(options.output, draw_sheet(options.seed))
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from tools.artist.picture import Pixels, draw
 from tools.artist.png import thrifty
 from tools.artist.traits import (
@@ -84,6 +86,18 @@ SHIPPED: Final = (
 def shipped_name(index: int) -> str:
     """Return the file name of a shipped picture, counted from 0."""
     return f"image_{index:02d}.png"
+
+
+def sprite_name(index: int) -> str:
+    """Return the file name of a shipped picture's creature alone, counted from 0."""
+    return f"image_{index:02d}.sprite.png"
+
+
+def draw_sprite(index: int) -> Pixels:
+    """Draw the creature of one shipped picture alone, as an array of 512 x 512 pixels with straight alpha."""
+    picture = SHIPPED[index]
+    pixels = draw(picture.traits, picture.seed, SHIPPED_SIZE, transparent=True)
+    return np.concatenate([thrifty(pixels[..., :3]), pixels[..., 3:]], axis=2)
 
 
 def draw_shipped(index: int) -> Pixels:
