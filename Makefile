@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run run-light test lint types unit torture bench pictures model clean help
+.PHONY: run run-light test lint types unit torture bench bench-gpu pictures model clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ torture: $(VENV)/.dev $(VENV)/scan/.made ## run what is too long and too rough f
 
 bench: $(VENV)/.bench ## measure against nginx and the plain way; needs Debian's nginx-light and wrk
 	$(VENV)/bin/python -m bench $(BENCH)
+
+bench-gpu: $(VENV)/.bench-gpu ## measure SDXL's sizes on one CUDA GPU, without downloads of models; docs/bench-gpu.md
+	$(VENV)/bin/python -m bench.gpu $(BENCH)
 
 pictures: $(VENV)/.dev ## draw the shipped pictures and the contact sheet anew
 	$(VENV)/bin/python -m tools.artist six -o minimon
@@ -75,4 +78,8 @@ $(VENV)/scan/.made: tests/torture/requirements.txt | $(VENV)/bin/python
 
 $(VENV)/.bench: requirements.txt requirements-light.txt bench/requirements.txt | $(VENV)/bin/python
 	$(PIP) -r bench/requirements.txt
+	@touch $@
+
+$(VENV)/.bench-gpu: requirements.txt requirements-light.txt bench/gpu/requirements.txt | $(VENV)/bin/python
+	$(PIP) -r bench/gpu/requirements.txt
 	@touch $@

@@ -27,22 +27,24 @@ def describe() -> str:
     """Return the facts about this run as lines of Markdown."""
     now = datetime.datetime.now(datetime.UTC)
     load = os.getloadavg()[0]
-    versions = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     lines = (
-        f"Measured {now:%Y-%m-%d %H:%M} UTC on {_cpu()}, {os.cpu_count()} cores, load average before {load:.2f}.",
+        f"Measured {now:%Y-%m-%d %H:%M} UTC on {processor()}, {os.cpu_count()} cores, load average before {load:.2f}.",
         f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, {versions}; {_tool('nginx')}; {_tool('wrk')}.",
     )
     return "\n".join(lines) + "\n"
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.machine()
 
 
-def _version(name: str) -> str:
+def version(name: str) -> str:
+    """Return the version of an installed package, or that it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -70,6 +70,7 @@ def test_every_direct_dependency_is_pinned() -> None:
         "requirements.txt",
         "requirements-dev.txt",
         "bench/requirements.txt",
+        "bench/gpu/requirements.txt",
         "tests/torture/requirements.txt",
     ):
         for line in (HOME / name).read_text().splitlines():

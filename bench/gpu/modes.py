@@ -1,0 +1,112 @@
+"""The ways in which the same networks are run, and the calls that each way makes of them. Times nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from bench.errors import BenchError
+from bench.gpu.plan import QUANTISATIONS
+from bench.gpu.quantisation import quantise
+from bench.gpu.sizes import TOKENS
+from bench.gpu.weights import Networks
+
+MOST_GRAPHS: Final = 64  # compiled versions of one function: a batch and a size each
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way: a quantisation of the UNet or none, compiled or not, captured as CUDA graphs or not."""
+
+    name: str
+    quantisation: str | None
+    compiled: bool
+    graphs: bool
+
+    @classmethod
+    def parse(cls, name: str) -> Mode:
+        """Return the mode of a name such as `eager`, `compiled`, `fp8+compiled+graphs`; raise `BenchError`."""
+        parts = name.split("+")
+        known = {"eager", "compiled", "graphs", *QUANTISATIONS}
+        quantisations = [part for part in parts if part in QUANTISATIONS]
+        if not set(parts) <= known or len(set(parts)) < len(parts) or len(quantisations) > 1:
+            raise BenchError(
+                f"there is no mode {name}; it is made of: eager, compiled, graphs, {', '.join(QUANTISATIONS)}"
+            )
+        if "eager" in parts and "compiled" in parts:
+            raise BenchError(f"{name}: what is compiled is not eager")
+        return cls(name, quantisations[0] if quantisations else None, "compiled" in parts, "graphs" in parts)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a picture is made of, as functions of tensors; shapes as in `stages`."""
+
+    text: Call
+    unet: Call
+    pixels: Call
+    draft: Call
+
+
+def prepare(networks: Networks, mode: Mode, backend: str | Call = "inductor") -> Calls:
+    """Change the networks in place as a mode wants them, and return their calls, compiled where it says so.
+
+    `backend` is what torch compiles with. The one place where a mode is made: where the engine has a function of its
+    own for it, call that here, so that what is measured is what is served.
+    """
+    for network in (networks.unet, networks.vae, networks.draft):
+        network.to(memory_format=torch.channels_last)
+    if mode.quantisation is not None:
+        quantise(networks.unet, mode.quantisation)
+    calls = calls_of(networks)
+    if not mode.compiled:
+        return calls
+    torch._dynamo.config.recompile_limit = MOST_GRAPHS
+    with torch.no_grad():
+        # transformers hangs its hooks in at an encoder's first call, which would break the graph in pieces.
+        calls.text(torch.zeros(1, TOKENS, dtype=torch.long, device=networks.text_encoder.device))
+
+    def compiled(call: Call) -> Call:
+        made: Call = torch.compile(call, dynamic=False, backend=backend)
+        return made
+
+    return Calls(compiled(calls.text), compiled(calls.unet), compiled(calls.pixels), compiled(calls.draft))
+
+
+def calls_of(networks: Networks) -> Calls:
+    """Return the calls of the networks as they are."""
+
+    def text(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        first = networks.text_encoder(ids, output_hidden_states=True)
+        second = networks.text_encoder_2(ids, output_hidden_states=True)
+        # As diffusers does for SDXL (StableDiffusionXLPipeline.encode_prompt): the last layer but one of both.
+        words = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        return words, second[0]
+
+    def unet(
+        latents: torch.Tensor, at: torch.Tensor, words: torch.Tensor, pooled: torch.Tensor, time_ids: torch.Tensor
+    ) -> torch.Tensor:
+        added = {"text_embeds": pooled, "time_ids": time_ids}
+        found: torch.Tensor = networks.unet(
+            latents, at, encoder_hidden_states=words, added_cond_kwargs=added, return_dict=False
+        )[0]
+        return found
+
+    def pixels(latents: torch.Tensor) -> torch.Tensor:
+        scaled = latents / networks.vae.config.scaling_factor
+        return shades(networks.vae.decode(scaled, return_dict=False)[0])
+
+    def draft(latents: torch.Tensor) -> torch.Tensor:
+        return shades(networks.draft.decode(latents, return_dict=False)[0])
+
+    return Calls(text, unet, pixels, draft)
+
+
+def shades(image: torch.Tensor) -> torch.Tensor:
+    """Return bytes, B x height x width x 3, of what a decoder gives: B x 3 x height x width from -1 to 1."""
+    bright = (image * 0.5 + 0.5).clamp(0, 1).float().mul(255).round().to(torch.uint8)
+    return bright.permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,132 @@
+"""Whole pictures without a pipeline: Turbo's one step, SDXL's many with guidance, from ids to bytes in main memory.
+
+Times nothing, draws nothing that is worth a look: the weights are random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+
+from bench.gpu.capture import Captured
+from bench.gpu.modes import Calls, Mode
+from bench.gpu.rows import Lines
+from bench.gpu.sizes import BASE_SCHEDULER, TURBO_SCHEDULER, Sizes
+from bench.gpu.stages import Inputs, attempt, inputs
+from bench.gpu.timing import Effort, Times, measure
+from bench.gpu.weights import check
+from minimon_server.engines.sdxl_loading import Place
+
+TURBO, TURBO_DRAFT, BASE = "turbo picture", "turbo picture, draft decoder", "sdxl picture, guided"
+Path = Callable[[], torch.Tensor]
+
+
+def time_paths(
+    sizes: Sizes,
+    place: Place,
+    calls: Calls,
+    mode: Mode,
+    batches: tuple[int, ...],
+    bases: tuple[int, ...],
+    effort: Effort,
+    lines: Lines,
+) -> None:
+    """Time whole pictures at every batch."""  # fmt: skip
+
+    def timed(make: Callable[[], Path]) -> Times:
+        path = make()
+        check("the picture", path())
+        return measure(path, place.device, effort)
+
+    for batch in batches:
+        given = inputs(sizes, place, batch, sizes.turbo_side)
+        for part, decode in ((TURBO, calls.pixels), (TURBO_DRAFT, calls.draft)):
+            attempt(part, mode, batch, lines, partial(timed, partial(turbo, calls, decode, given, mode)))
+    for batch in bases:
+        given = inputs(sizes, place, 2 * batch, sizes.base_side)
+        attempt(BASE, mode, batch, lines, partial(timed, partial(base, calls, sizes, given, mode)))
+
+
+def turbo(calls: Calls, decode: Callable[..., Any], given: Inputs, mode: Mode) -> Path:
+    """Return what makes B pictures in one step: text, then noise to bytes, captured apart; then the copy.
+
+    One step of Euler's ancestral scheduler ends at sigma 0, where it adds no noise: x0 = sigma * (noise - prediction).
+    """
+    scheduler: Any = EulerAncestralDiscreteScheduler(**TURBO_SCHEDULER)
+    scheduler.set_timesteps(1)
+    sigma = float(scheduler.sigmas[0])
+    at = torch.full_like(given.at, float(scheduler.timesteps[0]))
+
+    def drawn(noise: torch.Tensor, words: torch.Tensor, pooled: torch.Tensor, time_ids: torch.Tensor) -> Any:
+        begun = noise * (sigma / (sigma**2 + 1) ** 0.5)
+        return decode(sigma * (noise - calls.unet(begun, at, words, pooled, time_ids)))
+
+    text = _run(calls.text, (given.ids,), mode)
+    words, pooled = text(given.ids)
+    draw = _run(drawn, (given.latents, words, pooled, given.time_ids), mode)
+    held = Held()
+
+    def path() -> torch.Tensor:
+        words, pooled = text(given.ids)
+        return held.copy(draw(given.latents, words, pooled, given.time_ids))
+
+    return path
+
+
+def base(calls: Calls, sizes: Sizes, given: Inputs, mode: Mode) -> Path:
+    """Return what makes B pictures in all steps of Euler's scheduler, guided: `given` holds B prompts to avoid first.
+
+    A step is one call (and one graph): the UNet over 2 B rows, guidance, and the scheduler's own arithmetic.
+    """
+    scheduler: Any = EulerDiscreteScheduler(**BASE_SCHEDULER)
+    scheduler.set_timesteps(sizes.base_steps)
+    sigmas = scheduler.sigmas.to(given.at)
+    times = [torch.full_like(given.at, float(one)) for one in scheduler.timesteps]
+    count = len(given.ids) // 2
+    noise = given.latents[:count] * float(scheduler.init_noise_sigma)
+
+    def step(
+        latents: torch.Tensor, sigma: torch.Tensor, following: torch.Tensor, at: torch.Tensor,
+        words: torch.Tensor, pooled: torch.Tensor, time_ids: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        rows = torch.cat([latents, latents]) / (sigma**2 + 1).sqrt()
+        avoided, asked = calls.unet(rows, at, words, pooled, time_ids).chunk(2)
+        stepped: torch.Tensor = latents + (avoided + sizes.guidance * (asked - avoided)) * (following - sigma)
+        return stepped
+
+    text = _run(calls.text, (given.ids,), mode)
+    words, pooled = text(given.ids)
+    stepped = _run(step, (noise, sigmas[0], sigmas[1], times[0], words, pooled, given.time_ids), mode)
+    decode = _run(calls.pixels, (noise,), mode)
+    held = Held()
+
+    def path() -> torch.Tensor:
+        words, pooled = text(given.ids)
+        latents = noise
+        for sigma, following, at in zip(sigmas[:-1], sigmas[1:], times, strict=True):
+            latents = stepped(latents, sigma, following, at, words, pooled, given.time_ids)
+        return held.copy(decode(latents))
+
+    return path
+
+
+class Held:
+    """Main memory that pictures are copied to, pinned where a GPU copies, and used again."""
+
+    def __init__(self) -> None:
+        self._memory: torch.Tensor | None = None
+
+    def copy(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Begin to copy B x height x width x 3 bytes; they are there when the device has settled."""
+        if self._memory is None:
+            self._memory = torch.empty(pictures.shape, dtype=pictures.dtype, pin_memory=pictures.is_cuda)
+        return self._memory.copy_(pictures, non_blocking=True)
+
+
+def _run(call: Callable[..., Any], examples: tuple[torch.Tensor, ...], mode: Mode) -> Callable[..., Any]:
+    return Captured(call, examples) if mode.graphs else call

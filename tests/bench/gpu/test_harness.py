@@ -1,0 +1,130 @@
+"""The tasks of `python -m bench.gpu` on small networks, in this process: what they find, and what they leave out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from bench.gpu import child, goals, quantisation, result
+from bench.gpu import plan as plans
+from bench.gpu.goals import GOALS
+from bench.gpu.host import COPY, ENCODE
+from bench.gpu.modes import Mode, prepare
+from bench.gpu.paths import BASE, TURBO, TURBO_DRAFT
+from bench.gpu.plan import HOST, PEAKS, PLAIN, SMALL, Plan
+from bench.gpu.rows import Found, Lines, read
+from bench.gpu.stages import DRAFT, STAGES, TEXT, UNET, VAE, calls_by_stage, inputs
+from bench.gpu.weights import build, check
+from minimon_server.engines.sdxl_loading import Place
+
+CPU = torch.device("cpu")
+TASKS = (PEAKS, PLAIN, HOST, "eager", "graphs", "int8-weight")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Let others have the cores, as the child does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return replace(SMALL, calls=1, batches=(1, 2), copy_mib=1)
+
+
+@pytest.fixture(scope="module")
+def found(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """Return what all tasks find, through the file that a child writes."""
+    path, found = tmp_path_factory.mktemp("found") / "lines", Found()
+    with pytest.MonkeyPatch.context() as patch:
+        # As on a machine without torchao, whether this one has it or not.
+        patch.setattr(quantisation, "find_spec", lambda name: None)
+        for task in TASKS:
+            child.run(plan, Lines(path), task)
+    read(path, found)
+    return found
+
+
+def test_every_part_is_timed_at_every_batch(found: Found) -> None:
+    seen = {(row.part, row.mode, row.batch) for row in found.rows}
+    for batch in (1, 2):
+        assert {(part, "eager", batch) for part in (*STAGES, TURBO, TURBO_DRAFT)} <= seen
+        assert {(part, PLAIN, batch) for part in (TEXT, UNET, VAE, COPY, ENCODE, TURBO)} <= seen
+        assert {(part, HOST, batch) for part in (COPY, ENCODE)} <= seen
+    assert {(BASE, "eager", 1), (BASE, PLAIN, 1)} <= seen
+    assert all(0 < row.low <= row.median <= row.high for row in found.rows)
+
+
+def test_a_mode_that_fails_is_told_and_ends_nothing(found: Found, plan: Plan) -> None:
+    told = {one.what: one.why for one in found.left}
+    assert told["graphs"] == "BenchError: CUDA graphs need a CUDA device"
+    assert told["int8-weight"].startswith("ToolMissingError: torchao is missing")
+    assert "peak of fp8 products" in told
+    assert set(told) == {"graphs", "int8-weight", "peak of fp8 products"}
+    report = result.render(plan, found, goals.judge(found, plan.sizes))
+    assert "- graphs: BenchError: CUDA graphs need a CUDA device" in report
+
+
+def test_the_files_hold_all_of_the_run(found: Found, plan: Plan, tmp_path: Path) -> None:
+    verdicts = goals.judge(found, plan.sizes)
+    text, data = result.write(tmp_path, plan, found, verdicts)
+    assert text.name[:4].isdigit()
+    assert "-small-" in text.name
+    said = json.loads(data.read_text("utf-8"))
+    assert len(said["rows"]) == len(found.rows)
+    assert said["facts"]["machine"]["versions"]["torch"] == torch.__version__
+    assert "nvidia-smi" in said["facts"]["machine"]
+    assert all(row["floor_ms"] > 0 for row in said["rows"] if row["part"] in (*STAGES, TURBO, TURBO_DRAFT, BASE))
+    report = text.read_text("utf-8")
+    assert "say nothing of SDXL" in report
+    assert report.count("not judged, the networks are those of `small`") == 4
+    for goal in GOALS:
+        assert f"- {goal.what}, {goal.wanted}" in report
+    assert "| eager | 2 |" in report.split(f"## {TURBO}\n")[1].split("##")[0]
+
+
+def test_one_call_that_fails_leaves_the_others_of_its_mode(plan: Plan, tmp_path: Path) -> None:
+    broken = replace(plan.of, name="broken", draft={**plan.of.draft, "latent_channels": 3})
+    path, found = tmp_path / "lines", Found()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "ALL", {"broken": broken})
+        child.run(replace(plan, sizes="broken", batches=(1,)), Lines(path), "eager")
+    read(path, found)
+    assert {one.what for one in found.left} == {f"{DRAFT}, eager, batch 1", f"{TURBO_DRAFT}, eager, batch 1"}
+    assert {row.part for row in found.rows} == {TEXT, UNET, VAE, TURBO, BASE}
+
+
+def test_every_call_compiles_whole(plan: Plan) -> None:
+    graphs = CompileCounter()  # counts what is compiled, and runs it as it is
+    calls = prepare(build(plan.of, CPU, torch.float32), Mode.parse("compiled"), backend=graphs)
+    place = Place(CPU, torch.float32, "a test")
+    with torch.inference_mode():
+        for count, (stage, call) in enumerate(calls_by_stage(calls).items(), 1):
+            call(*inputs(plan.of, place, 1, plan.of.turbo_side).of(stage))
+            assert graphs.frame_count == count, stage
+
+
+def test_weights_are_normal_and_follow_from_their_seed(plan: Plan) -> None:
+    one, same, other = (build(plan.of, CPU, torch.float32, seed).unet for seed in (0, 0, 1))
+    weight = one.mid_block.resnets[0].conv1.weight
+    assert weight.std().item() == pytest.approx((64 * 9) ** -0.5, rel=0.05)
+    assert abs(weight.mean().item()) < 0.002
+    assert torch.equal(weight, same.mid_block.resnets[0].conv1.weight)
+    assert not torch.equal(weight, other.mid_block.resnets[0].conv1.weight)
+
+
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    check("fine", torch.randn(4))
+    with pytest.raises(Exception, match="is not a number"):
+        check("x", (torch.randn(4), torch.tensor([1.0, float("nan")])))
+    with pytest.raises(Exception, match="all the same"):
+        check("x", torch.zeros(4))
