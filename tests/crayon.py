@@ -8,6 +8,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from minimon_server.engines.messages import (
     Report,
     Stopped,
 )
-from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.model_info import IpAdapterInfo, ModelInfo
 from minimon_server.engines.picture_metadata import describe
+from minimon_server.errors import Text
 from minimon_server.jobs.drawing import Drawing
 from tests.support import png_chunk
 
@@ -31,6 +33,11 @@ MODELS = (
     ModelInfo("sdxl-base", "SDXL Base 1.0", 1024, 1024, 30, 7.5),
     ModelInfo("pony-xl-v6", "PonyXL v6", 1024, 1024, 25, 7.0, ("style-anime", "character-detailed")),
     ModelInfo("tiny", "Tiny", 64, 64, 4, 1.0),
+)
+_FETCH = "python download_models.py --part ip-adapter-lost"
+IP_ADAPTERS = (
+    IpAdapterInfo("ip-adapter-sdxl", "IP-Adapter", "sdxl", "plus"),
+    IpAdapterInfo("ip-adapter-lost", "Lost", unavailable=Text("manque", "is missing"), how=Text(_FETCH, _FETCH)),
 )
 VERSIONS = {"minimon": "0"}
 
@@ -113,4 +120,5 @@ class Crayon:
 
 def drawing_with(engine: Crayon, models: Callable[[], Sequence[ModelInfo]] = lambda: MODELS) -> Drawing:
     """Return what makes a server draw with this engine."""
-    return Drawing(models, lambda: engine, schedulers=("euler", "ddim"), versions=lambda: dict(VERSIONS))
+    drawing = Drawing(models, lambda: engine, schedulers=("euler", "ddim"), versions=lambda: dict(VERSIONS))
+    return replace(drawing, ip_adapters=lambda: IP_ADAPTERS)

@@ -9,7 +9,8 @@ from minimon_server.engines.messages import DrawRequest
 
 
 def described(request: DrawRequest) -> dict[str, Any]:
-    """Return what decides a picture beyond text: the digests of its inputs, the strength, the second pass."""
+    """Return what decides a picture beyond text: the digests of its inputs, the strength, the second pass,
+    the IP-Adapter."""
     told: dict[str, Any] = {}
     if request.init_image is not None:
         told["init_image"] = request.init_image.digest
@@ -24,6 +25,9 @@ def described(request: DrawRequest) -> dict[str, Any]:
             "steps": hires.steps,
             "strength": hires.strength,
         }
+    if request.ip_adapter is not None:
+        use = request.ip_adapter
+        told["ip_adapter"] = {"name": use.name, "image": use.picture.digest, "scale": use.scale}
     return told
 
 
@@ -44,4 +48,9 @@ def pairs(told: Mapping[str, Any]) -> dict[str, Any]:
         found["Init image hash"] = told["init_image"][:10]
     if "mask" in told:
         found["Mask hash"] = told["mask"][:10]
+    if "ip_adapter" in told:
+        use = told["ip_adapter"]
+        found["IP-Adapter"] = use["name"]
+        found["IP-Adapter scale"] = f"{use['scale']:g}"
+        found["IP-Adapter image hash"] = use["image"][:10]
     return found

@@ -47,12 +47,22 @@ class Hires:
 
 
 @dataclass(frozen=True, slots=True)
+class IpAdapterUse:
+    """A reference picture, read by the IP-Adapter of this id; `scale` is how much it counts beside the prompt."""
+
+    name: str
+    picture: InputPicture
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class DrawRequest:
     """All that decides a job's pictures; every default has been filled in before it is made.
 
     One picture is drawn for each of `seeds`. `width` and `height` are pixels. `scheduler` and `clip_skip` are None
         where the model's own are meant. With `init_image` the drawing begins with that picture, and `strength` (0 to 1]
     says how much of it is drawn anew; `mask` is white where that may happen. `hires` follows as a second pass.
+    `ip_adapter` shows every pass a picture beside the prompt.
 
     `native_size` is the side at which the model draws whatever `width` and `height` are, as far as was known when this
     was made: for estimates alone, for the engine asks the model itself. None: it draws the size that is asked for.
@@ -83,11 +93,13 @@ class DrawRequest:
     hires: Hires | None = None
     native_size: int | None = None
     trigger_words: tuple[str, ...] = ()
+    ip_adapter: IpAdapterUse | None = None
 
     @property
     def inputs(self) -> tuple[InputPicture, ...]:
         """The pictures that must be at hand to draw this."""
-        return tuple(picture for picture in (self.init_image, self.mask) if picture is not None)
+        shown = self.ip_adapter.picture if self.ip_adapter else None
+        return tuple(picture for picture in (self.init_image, self.mask, shown) if picture is not None)
 
     @property
     def passes(self) -> tuple[tuple[int, int], ...]:

@@ -62,3 +62,17 @@ class LoraInfo:
     pinned: bool = False
     unavailable: Text | None = None
     how: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IpAdapterInfo:
+    """One IP-Adapter; `variant` is plain, plus or full, by its tensors, and empty where it is not there."""
+
+    id: str
+    name: str
+    base: str = "unknown"
+    variant: str = ""
+    licence: str = ""
+    pinned: bool = False
+    unavailable: Text | None = None
+    how: Text | None = None

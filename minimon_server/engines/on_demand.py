@@ -11,6 +11,7 @@ from minimon_server import __version__
 from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.devices import DeviceHere, DeviceWish, cuda_problem
 from minimon_server.engines.file_hashes import FileHashes
+from minimon_server.engines.ip_adapter_files import FindIpAdapter
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     NO_INPUTS,
@@ -81,11 +82,12 @@ def make_engine(
     log: Logger,
     adapters: FindAdapter | None = None,
     hashes: FileHashes | None = None,
+    ip_adapters: FindIpAdapter | None = None,
 ) -> OnDemand:
     """Return who draws prompts, or raise: `NoEngine` where the packages are missing, which is no mistake, and
     `StartupError` where a device was wished for that cannot be had. Imports none of the packages.
 
-    `adapters` finds their files, and `hashes` knows those of all files; see `SdxlEngine`.
+    `adapters` and `ip_adapters` find their files, and `hashes` knows those of all files; see `SdxlEngine`.
     """
     missing = missing_packages()
     if missing:
@@ -111,7 +113,7 @@ def make_engine(
             from minimon_server.engines.sdxl import SdxlEngine
         finally:
             hold_warnings(False)
-        return SdxlEngine(models, device, log, memory, adapters, hashes, here)
+        return SdxlEngine(models, device, log, memory, adapters, hashes, here, ip_adapters)
 
     return OnDemand(make, log, memory, here)
 

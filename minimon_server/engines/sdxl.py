@@ -11,6 +11,7 @@ from minimon_server.engines.checkpoint_files import Models, OnDisk, fingerprint_
 from minimon_server.engines.checkpoint_loading import load_model
 from minimon_server.engines.devices import DeviceHere, DeviceWish
 from minimon_server.engines.file_hashes import FileHashes, Hashing
+from minimon_server.engines.ip_adapter_files import FindIpAdapter, in_folder
 from minimon_server.engines.lost_device import is_lost
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
@@ -31,6 +32,7 @@ from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_memory import give_memory_back
+from minimon_server.engines.sdxl_reference import References
 from minimon_server.engines.sdxl_stack import Worn, put_on
 from minimon_server.engines.textual_inversion import TrainedWords
 from minimon_server.engines.weight_files import FindAdapter, by_stem, hashed_parts, weight_files
@@ -62,14 +64,17 @@ class SdxlEngine:
         adapters: FindAdapter | None = None,
         hashes: FileHashes | None = None,
         here: DeviceHere | None = None,
+        ip_adapters: FindIpAdapter | None = None,
     ) -> None:
-        """`adapters` finds their files; without it they are those of the folder `loras` by their stems.
+        """`adapters` finds their files; without it they are those of the folder `loras` by their stems, and without
+        `ip_adapters` those are the folders of `ip-adapter` by their names.
 
         `here` is told what computes, once that is chosen.
         """
         self._models = models
         self._adapters = adapters or by_stem(models.root)
         self._hashes = hashes or FileHashes(log)
+        self._references = References(ip_adapters or in_folder(models.root), self._hashes, log)
         self._wish: DeviceWish = wish
         self._log = log
         self._tally = tally or MemoryTally()
@@ -105,23 +110,45 @@ class SdxlEngine:
         except BrokenModel as error:
             text = str(error)
         else:
-            place, fingerprint = self._here(), model.fingerprint
+            try:
+                return self._pictures(request, teller, inputs, ladder, canvas, model, worn)
+            finally:
+                ladder.undo()  # also where it is not even begun
+        give_memory_back()  # outside the handler, where what was read of the model is gone
+        raise EngineFault(text)
+
+    def _pictures(
+        self,
+        request: DrawRequest,
+        teller: Teller,
+        inputs: Mapping[str, bytes],
+        ladder: Ladder,
+        canvas: Canvas,
+        model: _Loaded,
+        worn: Worn,
+    ) -> Drawn:
+        """Draw with a loaded model that wears what the request wants."""
+        place, pipeline = self._here(), model.pipeline
+
+        def tell(current: int, total: int) -> None:
+            teller.tell("loading", current, total)
+
+        with self._references.shown(request, inputs, pipeline.unet, place, ladder, tell) as shown:
             drawing = Drawing(
                 request,
-                model.pipeline,
+                pipeline,
                 model.previews,
                 place,
                 teller,
-                fingerprint,
+                model.fingerprint,
                 ladder,
                 self._trained,
                 inputs,
                 canvas,
-                worn,
+                replace(worn, parts=shown.hashing, ignored=(*worn.ignored, *shown.ignored)),
+                shown,
             )
             return drawing.all()
-        give_memory_back()  # outside the handler, where what was read of the model is gone
-        raise EngineFault(text)
 
     def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> tuple[_Loaded, Worn]:
         """Return the loaded model with the adapters of a request merged, and what is told of them."""
@@ -150,6 +177,7 @@ class SdxlEngine:
 
     def close(self) -> None:
         """Give everything back."""
+        self._references.close()
         if self._model is not None:
             self._model = None
             give_memory_back()

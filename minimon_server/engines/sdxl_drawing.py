@@ -35,6 +35,7 @@ from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_numbers import HALVES, NotANumber, in_float32, widened
 from minimon_server.engines.sdxl_prompts import Spoken, encode
+from minimon_server.engines.sdxl_reference import NOTHING_SHOWN, Shown
 from minimon_server.engines.sdxl_schedulers import fresh, refuse_steps
 from minimon_server.engines.sdxl_stack import Worn
 from minimon_server.engines.textual_inversion import TrainedWords
@@ -74,8 +75,10 @@ class Drawing:
         inputs: Mapping[str, bytes] = NO_INPUTS,
         canvas: Canvas | None = None,
         worn: Worn = NOTHING_WORN,
+        shown: Shown = NOTHING_SHOWN,
     ) -> None:
         self._request = request
+        self._shown = shown
         self._worn = worn
         self._pipeline = pipeline
         self._previews = previews
@@ -203,6 +206,7 @@ class Drawing:
             callback_on_step_end=after_step,
             return_dict=False,
             **one.told,
+            **self._shown.told(one.pipeline.unet.dtype, guided=self._guided),
         )
         self._done += one.steps
         latents: torch.Tensor = found[0]

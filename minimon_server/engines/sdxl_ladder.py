@@ -33,12 +33,13 @@ from minimon_server.engines.sdxl_memory import (
 from minimon_server.logs import Logger
 
 T = TypeVar("T")
-Stage = Literal["loading", "merging", "prompt", "drawing", "decoding"]
+Stage = Literal["loading", "merging", "reference", "prompt", "drawing", "decoding"]
 
 # The networks that a stage computes with: all that stays on the device when parts are offloaded.
 PARTS: Final[dict[Stage, tuple[str, ...]]] = {
     "loading": (),
     "merging": (),
+    "reference": (),
     "prompt": ("text_encoder", "text_encoder_2"),
     "drawing": ("unet",),
     "decoding": ("vae",),
@@ -123,6 +124,10 @@ class Ladder:
     def look_at_merge(self, needed: int) -> None:
         """The same before adapters are merged, which takes `needed` bytes at the least."""
         self._expect("merging", lambda: needed)
+
+    def look_at_reference(self, needed: int) -> None:
+        """The same before a reference picture is read, whose IP-Adapter takes `needed` bytes at the least."""
+        self._expect("reference", lambda: needed)
 
     def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
         left, tried = list(RUNGS), list[str]()
@@ -287,4 +292,5 @@ def _row(values: Any, row: int, rows: int) -> Any:
         return values[row : row + 1] if values.ndim and len(values) == rows else values
     if isinstance(values, dict):
         return {name: _row(value, row, rows) for name, value in values.items()}
-    return tuple(_row(value, row, rows) for value in values) if isinstance(values, tuple) else values
+    # The library tells of reference pictures in a list.
+    return type(values)(_row(value, row, rows) for value in values) if isinstance(values, tuple | list) else values

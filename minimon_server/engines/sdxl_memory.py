@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,10 +67,29 @@ def loading_floor(folder: OnDisk, place: Place) -> int:
     )
 
 
+def reference_floor(files: Sequence[Path], place: Place) -> int:
+    """Return the bytes that an IP-Adapter takes at the least: `files` are its weights and those of its image encoder.
+
+    On a device one of them is there at a time, for either rests in main memory while the other computes; on the CPU
+    they are there together, but what lies in the file as it is wanted is mapped.
+    """
+    wanted, on_cpu = place.dtype.itemsize, place.device.type == "cpu"
+    sizes = [
+        sum(count * wanted for dtype, count in _told(file) if not on_cpu or FILE_DTYPES[dtype] != wanted)
+        for file in files
+    ]
+    return sum(sizes) if on_cpu else max(sizes, default=0)
+
+
 def _weights(file: Path, variant: str | None) -> list[tuple[str, int]]:
     """Return dtype and count of the numbers of each floating weight; nothing for a file that is not the chosen one."""
     if (variant or "fp16" in file.name) and f".{variant}." not in file.name:
         return []
+    return _told(file)
+
+
+def _told(file: Path) -> list[tuple[str, int]]:
+    """Return dtype and count of the numbers of each floating weight in a file."""
     try:
         with file.open("rb") as opened:
             size = int.from_bytes(opened.read(8), "little")

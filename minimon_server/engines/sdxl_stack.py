@@ -18,22 +18,28 @@ WAIT_SECONDS = 5.0  # for hashes, between two reports
 
 @dataclass(frozen=True, slots=True)
 class Worn:
-    """What a picture tells of the model and the adapters that drew it; `model` may still be computed."""
+    """What a picture tells of the model and the adapters that drew it; `model` and `parts` may still be computed."""
 
     model: Hashing | None = None
+    parts: Hashing | None = None  # what drew beside the model: an IP-Adapter, its image encoder
     adapters: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
     def await_hashes(self, tell: Callable[[], None]) -> None:
-        """Wait until the model's files are hashed, and call `tell` meanwhile."""
-        while self.model is not None and not self.model.wait(WAIT_SECONDS):
-            tell()
+        """Wait until the files of the model and its parts are hashed, and call `tell` meanwhile."""
+        for hashing in (self.model, self.parts):
+            while hashing is not None and not hashing.wait(WAIT_SECONDS):
+                tell()
 
     @property
     def hashes(self) -> dict[str, object]:
-        """The SHA-256 of the model, of its VAE and of every adapter; None where a file could not be read."""
+        """The SHA-256 of the model, of its VAE, of every adapter and of other parts; None where a file could not be
+        read.
+        """
         known = dict(self.model.found) if self.model else {}
-        return {"model": known.get("model"), "vae": known.get("vae"), "loras": dict(sorted(self.adapters.items()))}
+        parts = dict(self.parts.found) if self.parts else {}
+        loras = dict(sorted(self.adapters.items()))
+        return {"model": known.get("model"), "vae": known.get("vae"), "loras": loras, **parts}
 
 
 def put_on(

@@ -8,14 +8,16 @@ from typing import Final
 
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import AdapterUse, DrawRequest, Engine, InputPicture
-from minimon_server.engines.model_info import LoraInfo as LoraInfo  # the web knows jobs, and no engine
+from minimon_server.engines.model_info import IpAdapterInfo as IpAdapterInfo  # the web knows jobs, and no engine
+from minimon_server.engines.model_info import LoraInfo as LoraInfo
 from minimon_server.engines.model_info import ModelInfo as ModelInfo
 from minimon_server.engines.picture_formats import FORMATS
 from minimon_server.engines.schedulers import named
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
 from minimon_server.jobs.added_words import prefixed, triggered
 from minimon_server.jobs.asked_adapters import adapters_of, lora_mistakes, none_such, trigger_words, unfit
-from minimon_server.jobs.errors import ModelNotAvailable
+from minimon_server.jobs.asked_reference import NO_IP_ADAPTERS, reference_mistakes, reference_of
+from minimon_server.jobs.availability import check_that_one_is_there, check_use
 from minimon_server.jobs.input_rules import (
     MOST_PIXELS,
     USUAL_STRENGTH,
@@ -58,6 +60,7 @@ class Drawing:
     hashes: Callable[[str, Collection[str]], Mapping[str, str]] = lambda _model, _loras: {}
     memory: MemoryTally = field(default_factory=MemoryTally)
     loras: Callable[[], Sequence[LoraInfo]] = tuple
+    ip_adapters: Callable[[], Sequence[IpAdapterInfo]] = tuple
     facts: Callable[[], Mapping[str, object]] = field(default=dict)
     device: Callable[[], Mapping[str, str]] = field(default=dict)
 
@@ -99,6 +102,9 @@ class Asked:
     strength: float | None = None
     hires: AskedHires | None = None
     add_trigger_words: bool = False
+    ip_adapter_image: InputPicture | None = None
+    ip_adapter_scale: float | None = None
+    ip_adapter: str | None = None
     exact: bool = False
 
 
@@ -108,22 +114,21 @@ def request_for(
     schedulers: Sequence[str],
     draw_seed: Callable[[], int],
     loras: Mapping[str, LoraInfo] = NO_LORAS,
+    ip_adapters: Mapping[str, IpAdapterInfo] = NO_IP_ADAPTERS,
 ) -> DrawRequest:
     """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once.
 
     What is known and cannot be used now raises `ModelNotAvailable`, with what would change that. The prompt of the
     request is what is drawn, with what is put around it; `/status` shows it.
     """
-    model = _meant(asked, models, schedulers, loras)
+    model = _meant(asked, models, schedulers, loras, ip_adapters)
     adapters = _adapters(asked, model, loras)
     width, height, steps = _extent(asked, model)
-    scheduler = _scheduler(asked, model, _there(model, schedulers))
     guidance = model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
     # What rescales guidance is a default only where there is guidance: else every picture would tell it as ignored.
     rescale = model.guidance_rescale if guidance > 1 else 0.0
     first = draw_seed() if asked.seed is None else asked.seed
-    words, adding = trigger_words(adapters, loras), asked.add_trigger_words and not asked.exact
-    prompt, triggers = triggered(prefixed(asked.prompt, model.prompt_prefix), words, add=adding)
+    prompt, triggers = _worded(asked, model, trigger_words(adapters, loras))
     return DrawRequest(
         model=model.id,
         prompt=prompt,
@@ -133,7 +138,7 @@ def request_for(
         height=height,
         steps=steps,
         guidance_scale=guidance,
-        scheduler=scheduler,
+        scheduler=_scheduler(asked, model, _there(model, schedulers)),
         clip_skip=model.clip_skip if asked.clip_skip is None else asked.clip_skip,
         adapters=adapters,
         guidance_rescale=rescale if asked.guidance_rescale is None else asked.guidance_rescale,
@@ -145,7 +150,14 @@ def request_for(
         hires=hires_after(asked.hires, width, height, steps) if asked.hires else None,
         native_size=model.native_size,
         trigger_words=triggers,
+        ip_adapter=reference_of(asked, model, ip_adapters),
     )
+
+
+def _worded(asked: Asked, model: ModelInfo, words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the prompt with what is put around it, and those of the trigger words that stand in it."""
+    adding = asked.add_trigger_words and not asked.exact
+    return triggered(prefixed(asked.prompt, model.prompt_prefix), words, add=adding)
 
 
 def _adapters(asked: Asked, model: ModelInfo, loras: Mapping[str, LoraInfo]) -> tuple[AdapterUse, ...]:
@@ -153,20 +165,24 @@ def _adapters(asked: Asked, model: ModelInfo, loras: Mapping[str, LoraInfo]) -> 
     adapters, _ = adapters_of(asked.prompt, asked.loras, model.supported_loras)
     for use in adapters:
         if use.name in loras:
-            _check_use(loras[use.name])
+            check_use(loras[use.name])
     return adapters
 
 
 def _meant(
-    asked: Asked, models: Mapping[str, ModelInfo], schedulers: Sequence[str], loras: Mapping[str, LoraInfo]
+    asked: Asked,
+    models: Mapping[str, ModelInfo],
+    schedulers: Sequence[str],
+    loras: Mapping[str, LoraInfo],
+    ip_adapters: Mapping[str, IpAdapterInfo],
 ) -> ModelInfo:
     """Return the model that is asked for, with the defaults that count for this request; raise as `request_for`."""
-    _check_that_one_is_there(asked, models)
-    mistakes = mistakes_in(asked, models, schedulers, loras=loras)
+    check_that_one_is_there(asked.model, models)
+    mistakes = mistakes_in(asked, models, schedulers, loras=loras, ip_adapters=ip_adapters)
     if mistakes:
         raise InvalidRequest(fields=mistakes)
     model = models[_name(asked, models)]
-    _check_use(model)
+    check_use(model)
     if not asked.exact:
         return model
     return replace(model, prompt_prefix="", negative_prefix="", scheduler=None, clip_skip=None)
@@ -185,6 +201,7 @@ def mistakes_in(
     schedulers: Sequence[str],
     wrong: Collection[str] = (),
     loras: Mapping[str, LoraInfo] = NO_LORAS,
+    ip_adapters: Mapping[str, IpAdapterInfo] = NO_IP_ADAPTERS,
 ) -> list[FieldMistake]:
     """Return what a request names that there is none of among `models`, which are some, and how it is too large.
 
@@ -216,8 +233,8 @@ def mistakes_in(
         scheduler = _scheduler(asked, model, _there(model, schedulers))
         mistakes += [one for one in step_mistakes(model, scheduler, steps, hires) if not _tells(one.field, wrong)]
     native = model.native_size if model else None
-    mistakes += [one for one in input_mistakes(asked, steps, hires, native) if not _tells(one.field, wrong)]
-    return mistakes
+    of_inputs = [*input_mistakes(asked, steps, hires, native), *reference_mistakes(asked, model, ip_adapters)]
+    return mistakes + [one for one in of_inputs if not _tells(one.field, wrong)]
 
 
 def _extent(asked: Asked, model: ModelInfo | None) -> tuple[int, int, int]:
@@ -262,30 +279,6 @@ def _not_with_this(name: str, there: Sequence[str]) -> Text:
 def _name(asked: Asked, models: Mapping[str, ModelInfo]) -> str:
     """Return the model that is meant: without a name, the first that is available."""
     return asked.model or next((name for name, model in models.items() if model.unavailable is None), "")
-
-
-def _check_that_one_is_there(asked: Asked, models: Mapping[str, ModelInfo]) -> None:
-    if any(model.unavailable is None for model in models.values()):
-        return
-    if asked.model and asked.model in models:
-        _check_use(models[asked.model])
-    for model in models.values():
-        if model.how:
-            raise ModelNotAvailable(
-                Text(
-                    f"Aucun modèle n'est installé ; pour {model.id} : {model.how.fr}",
-                    f"No model is installed; for {model.id}: {model.how.en}",
-                )
-            )
-    raise ModelNotAvailable
-
-
-def _check_use(one: ModelInfo | LoraInfo) -> None:
-    """Raise `ModelNotAvailable` with the reason, and with what brings it, when it cannot be used now."""
-    if why := one.unavailable:
-        how = one.how or Text("", "")
-        fr, en = f"{one.id} {why.fr}. {how.fr}".strip(), f"{one.id} {why.en}. {how.en}".strip()
-        raise ModelNotAvailable(Text(fr, en))
 
 
 def _tells(field: str, wrong: Collection[str]) -> bool:

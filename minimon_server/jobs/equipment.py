@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from minimon_server.catalog.ip_adapters import IpAdapters
 from minimon_server.catalog.kept import KeptCatalogue
 from minimon_server.catalog.single_files import said_in
 from minimon_server.catalog.stock import CATALOGUE, Stock
@@ -27,9 +28,10 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     kept = KeptCatalogue(settings.models_dir / CATALOGUE, log)
     models = Models(folders, said_in(kept), log)
     stock = Stock(settings.models_dir, folders, log, kept)
+    ip_adapters = IpAdapters(settings.models_dir, kept, log)
     hashes = FileHashes(log)
     try:
-        engine = make_engine(models, settings.device, log, stock.lora_file, hashes)
+        engine = make_engine(models, settings.device, log, stock.lora_file, hashes, ip_adapters.files)
         weights = models.fingerprint
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
         drawing = replace(drawing, device=engine.here.told)
@@ -38,4 +40,5 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
         drawing = replace(nobody_draws(error.text), models=stock.models)
     words = partial(digests_here, settings.models_dir / "embeddings")
     digests = partial(hashes_here, models, stock.lora_file, hashes)
-    return replace(drawing, loras=stock.loras, facts=stock.facts, trained=words, hashes=digests)
+    drawing = replace(drawing, loras=stock.loras, ip_adapters=ip_adapters.infos)
+    return replace(drawing, facts=stock.facts, trained=words, hashes=digests)

@@ -21,7 +21,7 @@ from minimon_server.logs import Logger
 # Each takes up to a quarter of a gigabyte while it works.
 READ_AT_ONCE: Final = 2
 # What transparent parts of a picture lie on, by what it is for: paper, and a mask that marks nothing there.
-GROUNDS: Final[Mapping[str, str]] = {"init_image": "white", "mask": "black"}
+GROUNDS: Final[Mapping[str, str]] = {"init_image": "white", "mask": "black", "ip_adapter_image": "white"}
 # An ended job is never drawn again: nothing asks for its pictures any more.
 _NEEDED_IN: Final = frozenset({State.PENDING, State.PROGRESS})
 _EVERY: Final = 2**31

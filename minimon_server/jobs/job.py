@@ -120,7 +120,8 @@ class Job:
 
 def text_size(request: DrawRequest) -> int:
     """Return how many bytes of memory the texts of a request take, at the most."""
-    texts = (request.model, request.prompt, request.negative_prompt, request.scheduler or "")
+    reference = request.ip_adapter.name if request.ip_adapter else ""
+    texts = (request.model, request.prompt, request.negative_prompt, request.scheduler or "", reference)
     return sum(map(memory_of, (*texts, *(adapter.name for adapter in request.adapters))))
 
 

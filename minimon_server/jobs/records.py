@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture
+from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture, IpAdapterUse
 from minimon_server.jobs.job import SCHEMA, Fence, Job, PictureFile, State
 
 # The request never changes and may be long: it is written once, apart from what every change of state writes anew.
@@ -43,6 +43,8 @@ def read_job(job_id: str, number: int, state: str, fence: int, request: bytes, r
     for name, kind in (("init_image", InputPicture), ("mask", InputPicture), ("hires", Hires)):
         if asked.get(name) is not None:
             asked[name] = kind(**asked[name])
+    if (use := asked.get("ip_adapter")) is not None:
+        asked["ip_adapter"] = IpAdapterUse(**use | {"picture": InputPicture(**use["picture"])})
     held["pictures"] = tuple(PictureFile(**picture) for picture in held["pictures"])
     return Job(
         id=job_id, number=number, state=State(state), fence=Fence(str(fence)), request=DrawRequest(**asked), **held

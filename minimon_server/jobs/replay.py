@@ -43,7 +43,15 @@ _BEGUN_WITH: Final = Text(
     "the picture that this one began with is not in the file: send it to /generate again",
 )
 # What decided a picture and cannot be had from its file, each with the reason.
-NOT_REPLAYABLE: Final[Mapping[str, Text]] = {"init_image": _BEGUN_WITH, "mask": _BEGUN_WITH, "strength": _BEGUN_WITH}
+NOT_REPLAYABLE: Final[Mapping[str, Text]] = {
+    "init_image": _BEGUN_WITH,
+    "mask": _BEGUN_WITH,
+    "strength": _BEGUN_WITH,
+    "ip_adapter": Text(
+        "l'image de référence n'est pas dans le fichier : renvoyez-la à /generate",
+        "the reference picture is not in the file: send it to /generate again",
+    ),
+}
 # What no job does, and no request therefore says.
 OF_CREATURES: Final[Mapping[str, Text]] = {
     "background": Text(

@@ -17,3 +17,4 @@ class DrawForm(BaseModel):
     request: DrawBody = Field(**said("Le corps JSON, sans les images.", "The JSON body, without the pictures."))
     init_image: PictureFile | None = None
     mask: PictureFile | None = None
+    ip_adapter_image: PictureFile | None = None

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from minimon_server.jobs.asked_reference import LARGEST_SCALE
 from minimon_server.jobs.input_rules import LARGEST_SIDE, SMALLEST_SIDE, USUAL_HIRES_STRENGTH
 from minimon_server.web.schemas import said
 
@@ -16,6 +17,7 @@ LARGEST_BODY = 32 * 1024 * 1024
 
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE, multiple_of=8)]
 Strength = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(ge=0, le=LARGEST_SCALE)]
 EncodedPicture = Annotated[
     str, Field(min_length=1, max_length=LARGEST_BODY, json_schema_extra={"contentEncoding": "base64"})
 ]

@@ -28,7 +28,7 @@ from minimon_server.web.input_schemas import LARGEST_BODY, LARGEST_TEXT
 from minimon_server.web.job_schemas import DrawBody
 from minimon_server.web.validation import Examined, examine_json
 
-PICTURES: Final = ("init_image", "mask")
+PICTURES: Final = ("init_image", "mask", "ip_adapter_image")
 NO_FILES: Final[Mapping[str, bytes]] = MappingProxyType({})
 # The parts of a form, and how long each may be.
 PARTS: Final = {"request": LARGEST_TEXT, **dict.fromkeys(PICTURES, LARGEST_BODY)}
@@ -157,7 +157,7 @@ def _check_texts(body: bytes) -> None:
 def _encoded(body: DrawBody | None) -> dict[str, bytes | str]:
     if body is None:
         return {}
-    texts = {"init_image": body.init_image, "mask": body.mask}
+    texts = {field: getattr(body, field) for field in PICTURES}
     return {field: text for field, text in texts.items() if text is not None}
 
 

@@ -30,7 +30,8 @@ _ENDS: Final = [*(str(bound) for bound in BOUNDS), "+Inf"]
 def faces(service: Jobs, drawing: Drawing) -> list[Face]:
     """Return the faces of jobs and models."""
     looks, loras = ModelLooks(drawing.models), ModelLooks(drawing.loras)
-    desk = jobs.JobDesk(service, drawing, looks, loras, lambda: secrets.randbelow(LARGEST_SEED + 1))
+    shown = ModelLooks(drawing.ip_adapters)
+    desk = jobs.JobDesk(service, drawing, looks, loras, shown, lambda: secrets.randbelow(LARGEST_SEED + 1))
     again = replay.ReplayDesk(desk, drawing)
     pictures = job_pictures.PictureDesk(service)
     events = job_events.EventDesk(service, secrets.token_hex(4))

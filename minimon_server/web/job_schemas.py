@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from minimon_server.jobs.asked_adapters import MOST_LORAS
 from minimon_server.jobs.drawing import LARGEST_SEED
 from minimon_server.jobs.job import State
-from minimon_server.web.input_schemas import EncodedPicture, HiresWish, Side, Strength
+from minimon_server.web.input_schemas import EncodedPicture, HiresWish, Scale, Side, Strength
 from minimon_server.web.schemas import said
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -104,6 +104,15 @@ class DrawBody(BaseModel):
     add_trigger_words: bool = Field(
         False,
         **said("Ajoute au prompt les mots déclencheurs des LoRA.", "Adds the LoRAs' trigger words to the prompt."),
+    )
+    ip_adapter_image: EncodedPicture | None = Field(
+        None, **said("Une image de référence, montrée à côté du prompt.", "A reference picture, beside the prompt.")
+    )
+    ip_adapter_scale: Scale | None = Field(
+        None, **said("Combien elle compte ; 0,6 sinon.", "How much it counts; 0.6 without it.")
+    )
+    ip_adapter: Name | None = Field(
+        None, **said("L'IP-Adapter qui la lit ; sinon le premier.", "The IP-Adapter that reads it; else the first.")
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final
@@ -25,18 +25,19 @@ from minimon_server.errors import (
     Text,
     UnsupportedMediaType,
 )
-from minimon_server.jobs.drawing import Asked, Drawing, LoraInfo, ModelInfo, mistakes_in, request_for, weight_of
+from minimon_server.jobs.asked_reference import NO_IP_ADAPTERS
+from minimon_server.jobs.drawing import Drawing, IpAdapterInfo, LoraInfo, ModelInfo, mistakes_in, request_for
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable, ModelNotAvailable, NoRoom
-from minimon_server.jobs.input_rules import AskedHires
 from minimon_server.jobs.inputs import InputFile
 from minimon_server.jobs.job import Job, Priority, State
 from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.jobs.service import NO_SUCH_JOB, Jobs, Wish
 from minimon_server.json_mistakes import invalid
 from minimon_server.web import job_answers
+from minimon_server.web.asked_bodies import asked_of, sketched, words_of
 from minimon_server.web.form_schemas import DrawForm
 from minimon_server.web.guide import Answer, Guide
-from minimon_server.web.intake import NO_FILES, PICTURES, Intake
+from minimon_server.web.intake import NO_FILES, Intake
 from minimon_server.web.job_schemas import (
     DrawBody,
     JobAccepted,
@@ -138,12 +139,14 @@ class JobDesk:
         drawing: Drawing,
         looks: ModelLooks[ModelInfo],
         loras: ModelLooks[LoraInfo],
+        ip_adapters: ModelLooks[IpAdapterInfo],
         draw_seed: Callable[[], int],
     ) -> None:
         self._jobs = jobs
         self._drawing = drawing
         self._looks = looks
         self._loras = loras
+        self._ip_adapters = ip_adapters
         self._draw_seed = draw_seed
         self._intake = Intake(jobs.inputs)
 
@@ -194,16 +197,10 @@ class JobDesk:
         """Fill in what was left out, and submit the job with its pictures on the disk."""
         if self._drawing.unavailable:
             raise EngineUnavailable(self._drawing.unavailable)
-        said = body.model_dump(exclude={*PICTURES, "hires"})
         models, known = await self._looks.now(), await self._loras.now()
-        weights = ((lora.name, weight_of(known.get(lora.name), lora.weight)) for lora in body.loras)
-        wanted = Asked(
-            **said | {"loras": tuple(weights), "exact": exact},
-            init_image=pictures["init_image"].picture if "init_image" in pictures else None,
-            mask=pictures["mask"].picture if "mask" in pictures else None,
-            hires=AskedHires(**body.hires.model_dump()) if body.hires else None,
-        )
-        drawn = request_for(wanted, models, self._drawing.schedulers, self._draw_seed, known)
+        shown = await self._ip_adapters.now() if body.ip_adapter or "ip_adapter_image" in pictures else NO_IP_ADAPTERS
+        wanted = asked_of(body, pictures, known, exact=exact)
+        drawn = request_for(wanted, models, self._drawing.schedulers, self._draw_seed, known, shown)
         # Who asks for several pictures has the patience for them; who asks for one waits for it.
         priority: Priority = "player" if body.count == 1 else "batch"
         async with self._jobs.inputs.held(list(pictures.values())):
@@ -246,28 +243,6 @@ class JobDesk:
         read_query(request.scope, NoQuery)
         job = await self._jobs.cancel(job_id_of(request))
         return json_answer({"job_id": job.id, "state": job.state.value})
-
-
-def words_of(body: DrawBody, files: Mapping[str, str]) -> bytes:
-    """Return what a body says, its pictures by the digests of their `files`, alike for like requests.
-
-    However they were written, and by whichever version they were read: a field at its default says nothing, so that
-    one that a later version adds does not make another request of an old one.
-    """
-    said = body.model_dump(exclude_defaults=True, exclude=set(PICTURES))
-    return orjson.dumps(said | dict(files), option=orjson.OPT_SORT_KEYS)
-
-
-def sketched(members: Mapping[str, Any], wrong: Collection[str]) -> Asked:
-    """Return what can be made out of a body in which these fields are wrong."""
-    names = ("model", "width", "height", "scheduler", "clip_skip", "quality")
-    sound: dict[str, Any] = {name: members.get(name) for name in names if name not in wrong}
-    loras = members.get("loras", ()) if "loras" not in wrong else ()
-    held = [one.get("name", "") if isinstance(one, dict) else "" for one in loras]
-    prompt = str(members.get("prompt", "")) if "prompt" not in wrong else ""
-    kind = "png" if "format" in wrong else members.get("format", "png")
-    # Without their weights, which may be wrong: a tag of the prompt that adds to one is judged by its own.
-    return Asked(prompt, loras=tuple((str(name), 0.0) for name in held), format=kind, **sound)
 
 
 def job_id_of(request: Request) -> str:

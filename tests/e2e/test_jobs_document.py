@@ -58,12 +58,14 @@ def bash(block: str, server: RunningServer) -> subprocess.CompletedProcess[str]:
 
 def test_every_block_of_jobs_md_works(tmp_path: Path) -> None:
     found = blocks("jobs.md", "bash")
-    assert len(found) == 7
+    assert len(found) == 8
     with DrawingServer(tmp_path, CRAYON_STEP_SECONDS="0.01") as server:
         (tmp_path / "mask.png").write_bytes(small_png(255, side=1024))
         for block in found:
             said = bash(block, server).stdout
-            assert re.search(r"(image|winter|door|castle).png: PNG image data, 1024 x 1024", said) or said == "1\n"
+            assert (
+                re.search(r"(image|winter|door|castle|alike).png: PNG image data, 1024 x 1024", said) or said == "1\n"
+            )
 
 
 def test_the_shell_examples_of_the_first_server_work_as_they_are(tmp_path: Path) -> None:

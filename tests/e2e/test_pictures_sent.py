@@ -106,19 +106,25 @@ def test_a_body_beyond_its_bound_is_refused_before_it_has_come(server: RunningSe
         assert line.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_waiting_job_has_its_picture_after_a_kill_and_it_goes_with_the_job(tmp_path: Path) -> None:
+def test_a_waiting_job_has_its_pictures_after_a_kill_and_they_go_with_the_job(tmp_path: Path) -> None:
     with DrawingServer(tmp_path, CRAYON_STEP_SECONDS="1000") as server:
         httpx2.post(f"{server.http}/generate", json={"prompt": "first", "model": "tiny"}, trust_env=False)
-        job = post(server, CAT, strength=0.5).json()["job_id"]
-        (name,) = kept(server)
+        shown = base64.b64encode(files.saved(files.plain(96, 64), "PNG")).decode()
+        job = post(server, CAT, strength=0.5, ip_adapter_image=shown).json()["job_id"]
+        names = kept(server)
+        assert len(names) == 2
         (tmp_path / "jobs" / "jobs.sqlite.inputs" / f"{'0' * 64}.png").write_bytes(b"of a request that was cut off")
         server.end(signal.SIGKILL)
     with DrawingServer(tmp_path) as server:
         done = ended(server, job)
-        assert (done["state"], f"{done['request']['init_image']['digest']}.png") == ("SUCCESS", name)
+        begun, reference = done["request"]["init_image"], done["request"]["ip_adapter"]["picture"]
+        digests = begun["digest"], reference["digest"]
+        assert (done["state"], {f"{digest}.png" for digest in digests}) == ("SUCCESS", set(names))
         picture = httpx2.get(f"{server.http}/image/{job}", trust_env=False)
         assert png_size(picture.content) == (128, 96)
-        assert f'"init_image": "{name.removesuffix(".png")}"' in picture.headers["x-generation-metadata"]
+        told = picture.headers["x-generation-metadata"]
+        assert f'"init_image": "{digests[0]}"' in told
+        assert f'"image": "{digests[1]}"' in told
         deadline = time.monotonic() + PATIENCE
         while kept(server):
             assert time.monotonic() < deadline, kept(server)

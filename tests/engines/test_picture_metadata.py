@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture
+from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture, IpAdapterUse
 from minimon_server.engines.picture_metadata import describe, infotext
 
 Asking = Callable[..., DrawRequest]
@@ -15,6 +15,7 @@ MADE_BY = {"scheduler_class": "EulerDiscreteScheduler", "versions": {"minimon": 
 
 def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
     begun = {"init_image": InputPicture("a" * 64, 9, 9), "mask": InputPicture("b" * 64, 9, 9), "strength": 0.75}
+    begun["ip_adapter"] = IpAdapterUse("plus", InputPicture("c" * 64, 9, 9), 0.6)
     request = request_for(adapters=(AdapterUse("neon", 0.5),), hires=Hires(128, 96, 20, 0.5), **begun)
     told = describe(request, 9, MADE_BY)
     # The native size that a request knows of is for estimates: the engine tells what it really drew at.
@@ -47,6 +48,10 @@ def test_hashes_are_told_as_a1111_tells_them(request_for: Asking) -> None:
         ({"scheduler": "euler_a"}, "Sampler: Euler a, CFG scale: 5"),
         ({"guidance_rescale": 0.7}, "Model: small, CFG rescale: 0.7, Version"),
         ({"scheduler": "dpmpp_3m_sde_exponential"}, "Sampler: DPM++ 3M SDE Exponential, CFG scale: 5"),
+        (
+            {"ip_adapter": IpAdapterUse("plus", InputPicture("c" * 64, 9, 9), 0.6)},
+            "IP-Adapter: plus, IP-Adapter scale: 0.6, IP-Adapter image hash: cccccccccc, Version",
+        ),
         ({"clip_skip": 2}, "Model: small, Clip skip: 2, Version: Minimon 1.2.3"),
         ({"model": 'a, "b": c'}, 'Model: "a, \\"b\\": c", Version'),
     ],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import orjson
 import pytest
 
-from minimon_server.engines.messages import Hires, InputPicture, NormalPicture
+from minimon_server.engines.messages import Hires, InputPicture, IpAdapterUse, NormalPicture
 from minimon_server.errors import InvalidRequest
 from minimon_server.jobs.errors import JobsUnavailable, NoRoom
 from minimon_server.jobs.job import State
@@ -122,15 +123,16 @@ def test_a_request_is_written_and_read_back_whole_and_an_old_one_still_is(tmp_pa
     async def scene(at: Studio) -> None:
         pictures = [InputPicture(letter * 64, 640, 480) for letter in "ab"]
         asked = request(init_image=pictures[0], mask=pictures[1], strength=0.5, hires=Hires(128, 96, 20, 0.7))
+        asked = replace(asked, ip_adapter=IpAdapterUse("plus", InputPicture("c" * 64, 320, 240), 0.6))
         for one in (asked, request()):
             job = await at.submit(one)
             row = (job.id, job.number, job.state.value, int(job.fence))
             assert read_job(*row, written_request(job), written_record(job)) == job
             old = orjson.loads(written_request(job))
-            for name in ("init_image", "mask", "strength", "hires"):
+            for name in ("init_image", "mask", "strength", "hires", "ip_adapter"):
                 del old[name]  # as it was written before these were known
             found = read_job(*row, orjson.dumps(old), written_record(job)).request
-            assert (found.inputs, found.strength, found.hires) == ((), None, None)
+            assert (found.inputs, found.strength, found.hires, found.ip_adapter) == ((), None, None, None)
             assert found.prompt == one.prompt
 
     play(tmp_path, scene)

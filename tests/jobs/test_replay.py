@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture
+from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture, IpAdapterUse
 from minimon_server.engines.model_info import LoraInfo, ModelInfo
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.errors import InvalidRequest, Text
@@ -79,7 +79,8 @@ def test_a_lora_of_the_prompt_counts_once(
 def test_every_field_of_a_request_is_carried_or_named() -> None:
     names = {field.name for field in fields(DrawRequest)} - {"seeds", "schema"} | {"seed"}
     assert names == set(replay.CARRIED) | set(replay.NOT_REPLAYABLE) | replay.DERIVED
-    elsewhere = {"count"} | set(replay.NOT_REPLAYABLE) | replay.IN_THE_PROMPT
+    shown = {"ip_adapter_image", "ip_adapter_scale"}  # what a body says of `ip_adapter`
+    elsewhere = {"count"} | set(replay.NOT_REPLAYABLE) | replay.IN_THE_PROMPT | shown
     assert set(replay.CARRIED.values()) == set(DrawBody.model_fields) - elsewhere
     # A field whose plain value differs from what is filled in shows by its absence: `FULL` has none left.
     unchanged = {field.name for field in fields(DrawRequest) if getattr(FULL, field.name) == field.default}
@@ -150,10 +151,11 @@ def test_what_cannot_be_had_from_a_file_is_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_picture_that_began_with_another_is_not_made_again_without_it() -> None:
     cat = InputPicture("a" * 64, 64, 64)
-    words = told(replace(FULL, init_image=cat, mask=cat, strength=0.5, hires=None))
+    shown = IpAdapterUse("plus", cat, 0.6)
+    words = told(replace(FULL, init_image=cat, mask=cat, strength=0.5, hires=None, ip_adapter=shown))
     with pytest.raises(InvalidRequest) as refused:
         replay.body_of(words)
-    assert {one.field for one in refused.value.fields} == {"init_image", "mask", "strength"}
+    assert {one.field for one in refused.value.fields} == {"init_image", "mask", "strength", "ip_adapter"}
     assert "send it to /generate again" in refused.value.fields[0].message.en
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from minimon_server.web.asked_bodies import words_of
 from minimon_server.web.job_schemas import DrawBody
-from minimon_server.web.jobs import words_of
 from tests.crayon import MODELS
 from tests.support import app_under_test
 from tests.web.drawing_scene import ENGLISH, easel
