@@ -105,6 +105,7 @@ BaseUrl = Annotated[str, Field(max_length=2048), AfterValidator(_base_url)]
 Weights = Annotated[
     tuple[float, ...], BeforeValidator(_parts), Field(min_length=8, max_length=8), AfterValidator(_weights)
 ]
+Megabytes = Annotated[int, Field(ge=0, le=100_000_000)] | Literal["auto"]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_parts)]
 Origins = Annotated[tuple[Origin, ...], BeforeValidator(_parts)]
 Level = Annotated[

@@ -14,6 +14,7 @@ from minimon_server.setting_types import (
     Host,
     Key,
     Level,
+    Megabytes,
     Networks,
     Origins,
     Pattern,
@@ -31,6 +32,7 @@ def _spec(meaning: str, may_hold: str, *, bare: bool = False, path: bool = False
 
 
 _SWITCH = "1 or 0"
+_MEGABYTES = "auto or a whole number from 0 to 100000000"
 _SIDE = "a multiple of 8 from 64 to 2048"
 _ADDRESSES = "addresses or networks such as 10.0.0.1 or 10.0.0.0/8, separated by blanks or commas; never *"
 
@@ -144,6 +146,14 @@ class Settings(BaseModel):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", **_spec("what draws prompts; auto: a CUDA device if there is one", "auto, cpu or cuda")
+    )
+    gpu_model_megabytes: Megabytes = Field(
+        "auto",
+        **_spec("models kept on a GPU, in MiB, besides the one that draws; auto: what is free less 4096", _MEGABYTES),
+    )
+    host_model_megabytes: Megabytes = Field(
+        "auto",
+        **_spec("models kept in main memory, in MiB; 0: the one that draws; auto: half of what is free", _MEGABYTES),
     )
     jobs_path: Path = Field(
         Path("data/jobs.sqlite"), **_spec("journal of the jobs, which one server may have open", "a path", path=True)

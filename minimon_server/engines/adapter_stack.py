@@ -74,6 +74,11 @@ class AdapterStack:
         """Whether weights are changed and by no whole stack: the model is to be given up."""
         return not self._worn and bool(self._changed)
 
+    @property
+    def changed(self) -> frozenset[str]:
+        """The networks whose weights are not as they came."""
+        return frozenset(network for network, _ in self._changed)
+
     def wear(self, wanted: Sequence[Wanted], expect: Callable[[int], None], tell: Tell) -> None:
         """Let these adapters be merged, and no others; nothing is done when they are already.
 

@@ -33,6 +33,8 @@ from minimon_server.engines.clip_words import END, clip_words
 from minimon_server.engines.model_folders import NETWORKS, TOKENIZERS, BrokenModel, ModelFolder
 from minimon_server.engines.sdxl_loading import (
     CLASSES,
+    NOTHING_KNOWN,
+    Known,
     Loading,
     Place,
     assembled,
@@ -65,19 +67,23 @@ IDLE_BUFFERS: Final = ("position_ids", "logit_scale")
 MOST_NAMED: Final = 8
 
 
-def load_model(model: OnDisk, place: Place, tell: Loading) -> StableDiffusionXLPipeline:
+def load_model(model: OnDisk, place: Place, tell: Loading, known: Known = NOTHING_KNOWN) -> StableDiffusionXLPipeline:
     """Return the pipeline of a folder or of a single file; see `sdxl_loading.load`."""
-    return load(model, place, tell) if isinstance(model, ModelFolder) else load_checkpoint(model, place, tell)
+    if isinstance(model, ModelFolder):
+        return load(model, place, tell, known)
+    return load_checkpoint(model, place, tell, known)
 
 
-def load_checkpoint(model: Checkpoint, place: Place, tell: Loading) -> StableDiffusionXLPipeline:
+def load_checkpoint(
+    model: Checkpoint, place: Place, tell: Loading, known: Known = NOTHING_KNOWN
+) -> StableDiffusionXLPipeline:
     """Return the pipeline of a single file on `place`; call `tell` before the first part and after every one.
 
     Raise `BrokenModel` when the file does not hold an SDXL model.
     """
     try:
         with telling_what_is_broken(model.name), safe_open(model.path, framework="pt") as file:
-            return _loaded(model, file, place, tell)
+            return _loaded(model, file, place, tell, known)
     except NotSdxl as error:
         raise BrokenModel(f"The model {model.name} cannot be loaded: {error}.") from None
     except SafetensorError as error:
@@ -85,7 +91,7 @@ def load_checkpoint(model: Checkpoint, place: Place, tell: Loading) -> StableDif
         raise BrokenModel(f"The model {model.name} cannot be loaded: it is no whole safetensors file.") from None
 
 
-def _loaded(model: Checkpoint, file: Any, place: Place, tell: Loading) -> StableDiffusionXLPipeline:
+def _loaded(model: Checkpoint, file: Any, place: Place, tell: Loading, known: Known) -> StableDiffusionXLPipeline:
     shapes: Shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 # no mapping
     found = architecture_of(shapes)
     derived = {"unet": found.unet, "text_encoder": found.text_encoder, "text_encoder_2": found.text_encoder_2}
@@ -96,7 +102,9 @@ def _loaded(model: Checkpoint, file: Any, place: Place, tell: Loading) -> Stable
     tell(read, whole)
     parts: dict[str, Any] = {}
     for part in NETWORKS:
-        if part == "vae" and model.vae is not None:
+        if part in known:
+            parts[part] = known[part]
+        elif part == "vae" and model.vae is not None:
             parts[part] = _vae_beside(model, place)
         else:
             said = found.vae if part == "vae" else derived[part]

@@ -26,6 +26,7 @@ from minimon_server.engines.messages import (
     Stopped,
 )
 from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
 from minimon_server.engines.weight_files import FindAdapter
 from minimon_server.errors import StartupError, Text
 from minimon_server.logs import Logger
@@ -83,11 +84,13 @@ def make_engine(
     adapters: FindAdapter | None = None,
     hashes: FileHashes | None = None,
     ip_adapters: FindIpAdapter | None = None,
+    budgets: Budgets = AS_THE_MACHINE_HAS_IT,
 ) -> OnDemand:
     """Return who draws prompts, or raise: `NoEngine` where the packages are missing, which is no mistake, and
     `StartupError` where a device was wished for that cannot be had. Imports none of the packages.
 
-    `adapters` and `ip_adapters` find their files, and `hashes` knows those of all files; see `SdxlEngine`.
+    `adapters` and `ip_adapters` find their files, `hashes` knows those of all files, `budgets` are those of models; see
+    `SdxlEngine`.
     """
     missing = missing_packages()
     if missing:
@@ -113,7 +116,7 @@ def make_engine(
             from minimon_server.engines.sdxl import SdxlEngine
         finally:
             hold_warnings(False)
-        return SdxlEngine(models, device, log, memory, adapters, hashes, here, ip_adapters)
+        return SdxlEngine(models, device, log, memory, adapters, hashes, here, ip_adapters, budgets)
 
     return OnDemand(make, log, memory, here)
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from minimon_server.engines.adapter_stack import AdapterStack
-from minimon_server.engines.checkpoint_files import Models, OnDisk, fingerprint_of_model
-from minimon_server.engines.checkpoint_loading import load_model
+from minimon_server.engines.checkpoint_files import Models, OnDisk
 from minimon_server.engines.devices import DeviceHere, DeviceWish
-from minimon_server.engines.file_hashes import FileHashes, Hashing
+from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.ip_adapter_files import FindIpAdapter, in_folder
 from minimon_server.engines.lost_device import is_lost
+from minimon_server.engines.memory_budgets import budgets_here
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     NO_INPUTS,
@@ -26,8 +24,9 @@ from minimon_server.engines.model_folders import BrokenModel, ModelFolders
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_files import can_be_written
 from minimon_server.engines.pristine_weights import LostWeights
+from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
+from minimon_server.engines.resident_models import Loaded, ResidentModels
 from minimon_server.engines.schedulers import SCHEDULERS
-from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
@@ -35,25 +34,12 @@ from minimon_server.engines.sdxl_memory import give_memory_back
 from minimon_server.engines.sdxl_reference import References
 from minimon_server.engines.sdxl_stack import Worn, put_on
 from minimon_server.engines.textual_inversion import TrainedWords
-from minimon_server.engines.weight_files import FindAdapter, by_stem, hashed_parts, weight_files
+from minimon_server.engines.weight_files import FindAdapter, by_stem
 from minimon_server.logs import Logger
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """One model in memory."""
-
-    folder: OnDisk
-    pipeline: Any
-    previews: Previews
-    fingerprint: str
-    rests: bool  # its parts lie in main memory, and come to the device when they are needed
-    stack: AdapterStack
-    hashing: Hashing
-
-
 class SdxlEngine:
-    """An `Engine` over the folders and files of `models`. Loads on first need, and holds one model at a time."""
+    """An `Engine` over the folders and files of `models`. Loads on first need, and keeps what it has room for."""
 
     def __init__(
         self,
@@ -65,11 +51,13 @@ class SdxlEngine:
         hashes: FileHashes | None = None,
         here: DeviceHere | None = None,
         ip_adapters: FindIpAdapter | None = None,
+        budgets: Budgets = AS_THE_MACHINE_HAS_IT,
     ) -> None:
         """`adapters` finds their files; without it they are those of the folder `loras` by their stems, and without
         `ip_adapters` those are the folders of `ip-adapter` by their names.
 
-        `here` is told what computes, once that is chosen.
+        `here` is told what computes, once that is chosen. `budgets` are those of all models that are kept; the one that
+        draws may be larger.
         """
         self._models = models
         self._adapters = adapters or by_stem(models.root)
@@ -78,16 +66,20 @@ class SdxlEngine:
         self._wish: DeviceWish = wish
         self._log = log
         self._tally = tally or MemoryTally()
+        self._budgets = budgets
         self._place: Place | None = None
         self._device_here = here or DeviceHere(wish)
-        self._model: _Loaded | None = None
-        self._stack = ""  # what the model could draw at once
+        self._residents: ResidentModels | None = None
         self._trained = TrainedWords(models.root / "embeddings", log)
 
     @property
     def loaded(self) -> str | None:
         """The stack that could draw at once, or None."""
-        return self._stack if self._model else None
+        return self._model.told if self._model else None
+
+    @property
+    def _model(self) -> Loaded | None:
+        return self._residents.newest if self._residents else None
 
     def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Load what the request needs, then draw all its pictures; see `Engine.draw`."""
@@ -105,7 +97,8 @@ class SdxlEngine:
         try:
             folder = self._models.find(request.model)
             canvas = Canvas(request, folder.native_size)
-            ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally)
+            others = self._kept().make_room
+            ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally, others)
             model, worn = self._dressed(request, folder, teller, ladder)
         except BrokenModel as error:
             text = str(error)
@@ -124,7 +117,7 @@ class SdxlEngine:
         inputs: Mapping[str, bytes],
         ladder: Ladder,
         canvas: Canvas,
-        model: _Loaded,
+        model: Loaded,
         worn: Worn,
     ) -> Drawn:
         """Draw with a loaded model that wears what the request wants."""
@@ -150,7 +143,7 @@ class SdxlEngine:
             )
             return drawing.all()
 
-    def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> tuple[_Loaded, Worn]:
+    def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> tuple[Loaded, Worn]:
         """Return the loaded model with the adapters of a request merged, and what is told of them."""
         for _ in range(2):
             model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
@@ -165,22 +158,21 @@ class SdxlEngine:
             finally:
                 if worn is None:
                     ladder.undo()
-                    self._stack = self._stack if model.stack.worn else request.model
+                    model.told = model.told if model.stack.worn else request.model
                     if model.stack.is_torn:
-                        self.close()
+                        self._kept().put_out(request.model, "a merge was cut off")
             if worn is not None:
-                self._stack = request.stack
+                model.told = request.stack
                 return model, replace(worn, model=model.hashing)
             del model
-            self.close()
+            self._kept().put_out(request.model, "its files have changed on the disk")
         raise EngineFault(f"The files of {request.model} change while they are read; nothing was drawn.", retry=True)
 
     def close(self) -> None:
         """Give everything back."""
         self._references.close()
-        if self._model is not None:
-            self._model = None
-            give_memory_back()
+        if self._residents is not None:
+            self._residents.clear()
 
     def _here(self) -> Place:
         if self._place is None:
@@ -191,19 +183,20 @@ class SdxlEngine:
             self._place = place
         return self._place
 
-    def _ready(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> _Loaded:
-        """Return the model of the request, loading it if it is not there; the one before it goes first."""
-        if self._model is None or self._model.folder is not folder:  # also when it was replaced on disk
-            self.close()
-            ladder.look_at(folder)
-            pipeline = load_model(folder, ladder.resting, lambda read, whole: teller.tell("loading", read, whole))
-            previews, fingerprint = Previews(pipeline.vae), fingerprint_of_model(folder)
-            stack = AdapterStack(pipeline, weight_files(folder), self._here().device, self._log)
-            hashing = self._hashes.begin(hashed_parts(folder))
-            self._model = _Loaded(folder, pipeline, previews, fingerprint, ladder.offloaded, stack, hashing)
-            self._stack = request.model
-            self._log.info("model loaded", model=request.model, device=self._here().name, rests=ladder.offloaded)
-        return self._model
+    def _kept(self) -> ResidentModels:
+        if self._residents is None:
+            place = self._here()
+            budgets = budgets_here(self._budgets, place, self._log)
+            self._residents = ResidentModels(place, budgets, self._hashes, self._log, self._tally)
+        return self._residents
+
+    def _ready(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> Loaded:
+        """Return the model of the request, loading it if it is not there; others go first where there is no room."""
+        kept = self._kept()
+        found = kept.take(request.model, folder, ladder)
+        if found is not None:
+            return found
+        return kept.load(request.model, folder, ladder, lambda read, whole: teller.tell("loading", read, whole))
 
 
 def refuse_what_cannot_be(request: DrawRequest) -> None:

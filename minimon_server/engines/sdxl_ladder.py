@@ -1,9 +1,9 @@
 """What is done when memory runs out while a request is drawn, and all of it undone afterwards. Draws nothing itself.
 
-A stage that runs out of memory is run again from its beginning after each rung: free (garbage and cache given back, no
-more previews), tile (the picture is decoded in tiles), slice (the UNet draws one row of guidance after the other),
-offload (only what a stage needs stays on the device). Attention slicing is no rung: with torch's own attention it was
-measured to take as much memory and half as much time again (tests/engines/test_sdxl_memory.py).
+A stage that runs out of memory is run again from its beginning once other models went, and after each rung: free
+(garbage and cache given back, no more previews), tile (the picture is decoded in tiles), slice (the UNet draws one row
+of guidance after the other), offload (only what a stage needs stays on the device). Attention slicing is no rung: with
+torch's own attention it was measured to take as much memory and half as much time again (test_sdxl_memory.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from minimon_server.engines.checkpoint_files import OnDisk
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import NETWORKS
+from minimon_server.engines.residency import PutOut, nobody_else
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_memory import (
     MEBI,
@@ -52,14 +53,17 @@ HOME: Final = torch.device("cpu")  # where parts rest that were offloaded
 
 
 class Ladder:
-    """Of one request. `run` each stage through it, `stand_on` the pipeline once it is there, `undo` at the end."""
+    """Of one request: `run` each stage through it, `stand_on` the pipeline once it is there, `undo` at the end."""
 
-    def __init__(self, request: DrawRequest, place: Place, log: Logger, tally: MemoryTally) -> None:
+    def __init__(
+        self, request: DrawRequest, place: Place, log: Logger, tally: MemoryTally, others: PutOut = nobody_else
+    ) -> None:
         self.log = log
         self.taken: list[Rung] = []
         self._request = request
         self._place = place
         self._tally = tally
+        self._others = others  # puts out what the request does not use: that comes before the first rung
         self._pipeline: Any = None
         self.rows = 1  # that the UNet draws at once; whoever draws sets it
         self._rests = False
@@ -103,6 +107,8 @@ class Ladder:
                 problem = str(error) or type(error).__name__
             # Only here, outside the handler, are the error and the frames with their tensors gone.
             self._tally.out_of_memory += 1
+            if self._others("CUDA" in problem, f"out of memory: {problem}"):
+                continue
             rung = self._climb(stage, left, tried)
             self.log.warning("out of memory", model=self._request.model, stage=stage, problem=problem, rung=rung)
             if rung is None:
@@ -113,26 +119,20 @@ class Ladder:
         self._expect("drawing", self._drawing_floor)
         self._expect("decoding", self._decoding_floor)
 
-    def look_at(self, folder: OnDisk) -> None:
-        """The same before a model is loaded: the system would kill a process that takes more than there is."""
-        self._expect("loading", lambda: loading_floor(folder, self.resting))
+    def look_at(self, folder: OnDisk, there: int = 0) -> None:
+        """The same before a model is loaded, `there` bytes of it are in memory: or the system kills the process."""
+        self._expect("loading", lambda: loading_floor(folder, self.resting) - there)
 
-    def look_at_words(self, needed: int) -> None:
-        """The same before a prompt is encoded, whose embeddings take `needed` bytes at the least."""
-        self._expect("prompt", lambda: needed)
-
-    def look_at_merge(self, needed: int) -> None:
-        """The same before adapters are merged, which takes `needed` bytes at the least."""
-        self._expect("merging", lambda: needed)
-
-    def look_at_reference(self, needed: int) -> None:
-        """The same before a reference picture is read, whose IP-Adapter takes `needed` bytes at the least."""
-        self._expect("reference", lambda: needed)
+    def look_at_need(self, stage: Stage, needed: int) -> None:
+        """The same before a stage that is known to take `needed` bytes at the least."""
+        self._expect(stage, lambda: needed)
 
     def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
         left, tried = list(RUNGS), list[str]()
         while (short := self._short(stage, floor())) is not None:
             needed, free = short
+            if self._others(stage != "loading" or not self.offloaded, f"too little memory: {stage}"):
+                continue
             rung = self._climb(stage, left, tried)
             told = {"needed_mib": needed // MEBI, "free_mib": free // MEBI}
             self.log.warning("too little memory", model=self._request.model, stage=stage, rung=rung, **told)

@@ -24,6 +24,9 @@ from minimon_server.engines.model_folders import NETWORKS, TOKENIZERS, BrokenMod
 
 # Whether to go on, after so many MiB of so many have been read.
 Loading = Callable[[int, int], None]
+# Networks that are in memory already, by the part that they are.
+Known = Mapping[str, torch.nn.Module]
+NOTHING_KNOWN: Final[Known] = {}
 
 CLASSES: Final[dict[str, Any]] = {
     "unet": UNet2DConditionModel,
@@ -60,10 +63,11 @@ def choose_place(wish: DeviceWish) -> Place:
     return Place(torch.device("cpu"), torch.float32, reason)
 
 
-def load(folder: ModelFolder, place: Place, tell: Loading) -> StableDiffusionXLPipeline:
+def load(folder: ModelFolder, place: Place, tell: Loading, known: Known = NOTHING_KNOWN) -> StableDiffusionXLPipeline:
     """Return the pipeline of `folder` on `place`; call `tell` before the first part and after every one.
 
-    Raise `BrokenModel` when the files do not hold what the folder promises.
+    Networks that are `known` are taken as they are, and not loaded. Raise `BrokenModel` when the files do not hold what
+    the folder promises.
     """
     parts: dict[str, Any] = {}
     sizes = {part: _mebibytes(folder.path / part) for part in NETWORKS}
@@ -71,7 +75,10 @@ def load(folder: ModelFolder, place: Place, tell: Loading) -> StableDiffusionXLP
     tell(read, whole)
     with telling_what_is_broken(folder.info.id):
         for part in NETWORKS:
-            parts[part] = network_of(folder.path / part, part, folder.variants[part], place)
+            there = known.get(part)
+            if there is None:
+                there = network_of(folder.path / part, part, folder.variants[part], place)
+            parts[part] = there
             read += sizes[part]
             tell(read, whole)
         for part in TOKENIZERS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,16 +55,23 @@ def loading_floor(folder: OnDisk, place: Place) -> int:
     On the CPU, weights that lie in the file as they are wanted are mapped and take nothing that is not given back.
     """
     wanted = place.dtype.itemsize
+    mapped = wanted if place.device.type == "cpu" else 0
+    return sum(count * wanted for width, count in _numbers(folder) if width != mapped)
+
+
+def weights_bytes(folder: OnDisk, place: Place) -> int:
+    """Return the bytes of all weights of a model in the numbers of `place`, mapped ones too, as the heads tell."""
+    return sum(count * place.dtype.itemsize for _, count in _numbers(folder))
+
+
+def _numbers(folder: OnDisk) -> Iterator[tuple[int, int]]:
+    """Yield the width in bytes and the count of the numbers of each weight."""
     if isinstance(folder, Checkpoint):
-        told = [(FLOATS[dtype], count) for dtype, count in weights_of(folder)]
-        return sum(count * wanted for width, count in told if place.device.type != "cpu" or width != wanted)
-    return sum(
-        count * wanted
-        for part in NETWORKS
-        for file in (folder.path / part).glob("*.safetensors")
-        for dtype, count in _weights(file, folder.variants[part])
-        if place.device.type != "cpu" or FILE_DTYPES[dtype] != wanted
-    )
+        yield from ((FLOATS[dtype], count) for dtype, count in weights_of(folder))
+        return
+    for part in NETWORKS:
+        for file in (folder.path / part).glob("*.safetensors"):
+            yield from ((FILE_DTYPES[dtype], count) for dtype, count in _weights(file, folder.variants[part]))
 
 
 def reference_floor(files: Sequence[Path], place: Place) -> int:

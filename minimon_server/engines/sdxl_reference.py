@@ -138,11 +138,11 @@ class References:
             key = (*paths, _state(paths), unet.dtype, layout_of(unet))
             if self._held is None or self._held.key != key:
                 self.close()
-                ladder.look_at_reference(reference_floor(paths, place))
+                ladder.look_at_need("reference", reference_floor(paths, place))
                 self._held = ladder.run("reference", partial(self._loaded, key, files, unet, tell))
                 self._log.info("IP-Adapter loaded", id=name, variant=self._held.adapter.kind.variant)
             elif place.device != HOME:  # it comes to the device once more
-                ladder.look_at_reference(reference_floor(paths, place))
+                ladder.look_at_need("reference", reference_floor(paths, place))
             return self._held
         except (BadIpAdapter, OSError) as error:
             reason = str(error) if isinstance(error, BadIpAdapter) else "its files cannot be read"

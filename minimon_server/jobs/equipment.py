@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from minimon_server.catalog.ip_adapters import IpAdapters
 from minimon_server.catalog.kept import KeptCatalogue
@@ -13,6 +14,7 @@ from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.on_demand import NoEngine, make_engine, versions
+from minimon_server.engines.residency import Budgets
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.trained_files import digests_here
 from minimon_server.engines.weight_files import hashes_here
@@ -31,7 +33,10 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     ip_adapters = IpAdapters(settings.models_dir, kept, log)
     hashes = FileHashes(log)
     try:
-        engine = make_engine(models, settings.device, log, stock.lora_file, hashes, ip_adapters.files)
+        budgets = Budgets(_bytes(settings.gpu_model_megabytes), _bytes(settings.host_model_megabytes))
+        engine = make_engine(
+            models, settings.device, log, stock.lora_file, hashes, ip_adapters.files, budgets
+        )
         weights = models.fingerprint
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
         drawing = replace(drawing, device=engine.here.told)
@@ -40,5 +45,14 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
         drawing = replace(nobody_draws(error.text), models=stock.models)
     words = partial(digests_here, settings.models_dir / "embeddings")
     digests = partial(hashes_here, models, stock.lora_file, hashes)
+    memory = drawing.memory
+
+    def facts() -> dict[str, object]:
+        return {**stock.facts(), "in_memory": memory.told}
+
     drawing = replace(drawing, loras=stock.loras, ip_adapters=ip_adapters.infos)
-    return replace(drawing, facts=stock.facts, trained=words, hashes=digests)
+    return replace(drawing, facts=facts, trained=words, hashes=digests)
+
+
+def _bytes(megabytes: int | Literal["auto"]) -> int | None:
+    return None if megabytes == "auto" else megabytes << 20

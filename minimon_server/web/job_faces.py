@@ -108,6 +108,7 @@ def _troubles(service: Jobs, drawing: Drawing, restarts: int) -> Iterator[Family
         rungs.add_metric([rung], count)
     rungs.add_metric(["refuse"], memory.refused)
     yield rungs
+    yield from _residents(drawing)
     yield CounterMetricFamily(
         "minimon_engine_given_back",
         "Times that an idle engine gave its memory back.",
@@ -116,3 +117,18 @@ def _troubles(service: Jobs, drawing: Drawing, restarts: int) -> Iterator[Family
     yield GaugeMetricFamily(
         "minimon_restarts", "Restarts by itself for a lost engine, with nothing drawn since.", value=restarts
     )
+
+
+def _residents(drawing: Drawing) -> Iterator[Family]:
+    memory = drawing.memory
+    held = GaugeMetricFamily("minimon_models_bytes", "Bytes of models in memory, shared parts once.", labels=["tier"])
+    budgets = GaugeMetricFamily("minimon_models_budget_bytes", "Bytes that models may take.", labels=["tier"])
+    for tier in ("device", "host"):
+        held.add_metric([tier], memory.held.get(tier, 0))
+        budgets.add_metric([tier], memory.budgets.get(tier, 0))
+    yield held
+    yield budgets
+    moves = CounterMetricFamily("minimon_models_moved", "Models by what became of them.", labels=["how"])
+    for how, count in (("loaded", memory.loads), ("copied_back", memory.copies), ("put_out", memory.evictions)):
+        moves.add_metric([how], count)
+    yield moves

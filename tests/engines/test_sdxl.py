@@ -19,6 +19,7 @@ from PIL import Image
 from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault, Progress, Stopped
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.picture_files import pack
+from minimon_server.engines.residency import Budgets
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
 from tests.engines.listening import Heard
@@ -128,7 +129,10 @@ def test_a_stop_while_loading_leaves_nothing_loaded(models: Path, request_for: A
     assert one(engine, request_for())
 
 
-def test_one_model_goes_before_the_other_comes(engine: SdxlEngine, request_for: Asking) -> None:
+def test_one_model_goes_before_the_other_comes_where_there_is_room_for_one(
+    models: Path, request_for: Asking, quiet: Logger
+) -> None:
+    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet, budgets=Budgets(host=0))
     small = one(engine, request_for())
     assert engine._model is not None
     unet = weakref.ref(engine._model.pipeline.unet)

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimon_server.jobs.job import Job, Priority
@@ -96,6 +96,40 @@ def test_two_models_are_not_loaded_in_turns() -> None:
     assert shop.switches == 2
 
 
+def test_stacks_of_two_models_by_turns_switch_the_model_once() -> None:
+    shop = Shop()
+    for number in range(60):
+        shop.come("ann", f"m{number % 2}+lora{number % 3}:1")
+    models = [shop.serve().request.stack.partition("+")[0] for _ in range(60)]
+    assert models == ["m0"] * 30 + ["m1"] * 30
+    assert shop.switches == 6
+
+
+def test_two_clients_who_alternate_models_are_served_within_the_slack() -> None:
+    shop = Shop()
+    for _ in range(60):
+        shop.come("ann", "m1")
+        shop.come("bob", "m2")
+    served = [shop.serve().client for _ in range(120)]
+    for end in range(1, 121):
+        assert abs(2 * served[:end].count("ann") - end) <= SLACK + 1
+    assert shop.switches < 60
+
+
+@pytest.mark.parametrize("stacks", [("m1", "m1"), ("m1+a:1", "m1+b:1")])
+def test_another_model_is_not_overtaken_for_ever_by_stacks_of_the_loaded_one(stacks: tuple[str, str]) -> None:
+    shop = Shop()
+    shop.come("ann", stacks[0])
+    shop.serve()
+    other = shop.come("ann", "m2")
+    began, number = shop.now, 0
+    shop.come("ann", stacks[1])
+    while shop.serve() is not other:
+        number += 1
+        shop.come("ann", stacks[number % 2])
+        assert shop.now - began <= OVERTAKEN_SECONDS + 3
+
+
 def test_a_lane_is_not_overtaken_for_ever_by_what_is_loaded() -> None:
     shop = Shop()
     shop.come("ann", "m1")
@@ -127,6 +161,7 @@ def test_the_least_served_come_first_and_the_oldest_of_those() -> None:
     assert pick(10, [], "m1") == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 6), st.integers(1, 4))
 def test_nobody_starves(seed: int, clients: int, stacks: int) -> None:
     """Whatever comes and goes: a job starts after at most so many others as fairness allows."""
@@ -137,13 +172,15 @@ def test_nobody_starves(seed: int, clients: int, stacks: int) -> None:
     for turn in range(600):
         for _ in range(dice.choice((0, 1, 1, 2)) if len(shop.waiting) < 40 else 0):
             kind: Priority = dice.choice(("player", "player", "batch"))
-            made = shop.come(f"c{dice.randrange(clients)}", f"m{dice.randrange(stacks)}", kind)
+            stack = f"m{dice.randrange(stacks)}" + dice.choice(("", "+a:1", "+b:1"))
+            made = shop.come(f"c{dice.randrange(clients)}", stack, kind)
             came[made.id] = turn
         if len(shop.waiting):
             came.pop(shop.serve().id)
         assert all(turn - then < bound for then in came.values())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_position_is_the_place_in_the_line_when_nothing_is_loaded(seed: int) -> None:
     dice = random.Random(seed)

@@ -14,6 +14,9 @@ def test_memory_and_restarts_are_counted(tmp_path: Path) -> None:
     drawing.memory.out_of_memory = 3
     drawing.memory.rungs["tile"] = 2
     drawing.memory.refused = 1
+    drawing.memory.loads, drawing.memory.evictions = 5, 4
+    drawing.memory.held = {"device": 7}
+    drawing.memory.budgets = {"device": 8, "host": 9}
     with app_under_test(tmp_path, {"MINIMON_RATE_LIMIT_PER_MIN": "0"}, drawing=drawing) as bench:
         told = bench.client.get("/metrics").text
     for line in (
@@ -21,6 +24,10 @@ def test_memory_and_restarts_are_counted(tmp_path: Path) -> None:
         'minimon_memory_rungs_total{rung="tile"} 2.0',
         'minimon_memory_rungs_total{rung="offload"} 0.0',
         'minimon_memory_rungs_total{rung="refuse"} 1.0',
+        'minimon_models_moved_total{how="loaded"} 5.0',
+        'minimon_models_moved_total{how="put_out"} 4.0',
+        'minimon_models_bytes{tier="device"} 7.0',
+        'minimon_models_budget_bytes{tier="host"} 9.0',
         "minimon_engine_given_back_total 0.0",
         "minimon_restarts 0.0",
     ):

@@ -1,0 +1,58 @@
+"""Networks between a device and main memory: to the last bit, pinned where the device is a GPU. Decides nothing.
+
+Pinned copies and copies that do not wait are plain torch, and not yet measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+
+# Tensors are laid into blocks of this size. torch's allocator of pinned memory rounds a block up to a power of two,
+# and keeps blocks that were freed for the next: blocks of one size waste nothing, and two models that alternate pin no
+# page twice.
+BLOCK_BYTES: Final = 256 * 2**20
+ALIGNMENT: Final = 64  # bytes; a tensor may begin at any multiple of its own numbers, and whole cache lines copy faster
+
+
+def to_host(network: torch.nn.Module) -> None:
+    """Move a network to main memory, pinned if it is on a GPU; where that fails, its weights are where they were."""
+    tensors = list({id(one): one for one in (*network.parameters(), *network.buffers())}.values())
+    places = _places(tensors, pin=any(one.is_cuda for one in tensors))
+    for tensor in tensors:
+        places[id(tensor)].copy_(tensor.detach(), non_blocking=True)
+    if any(one.is_cuda for one in tensors):
+        torch.cuda.synchronize()  # nothing is freed on the device before all of it has arrived
+    network._apply(lambda tensor: places[id(tensor)])  # type: ignore[no-untyped-call] # what `to` is made of
+
+
+def to_device(network: torch.nn.Module, device: torch.device) -> bool:
+    """Move a network to the device; return whether it was elsewhere.
+
+    Copies from pinned memory do not wait: what is computed next is queued behind them.
+    """
+    if all(one.device.type == device.type for one in (*network.parameters(), *network.buffers())):
+        return False
+    network.to(device, non_blocking=True)
+    return True
+
+
+def _places(tensors: list[torch.Tensor], *, pin: bool) -> dict[int, torch.Tensor]:
+    """Return room for each tensor, by its id: all there or none, for it raises before anything was copied."""
+    found: dict[int, torch.Tensor] = {}
+    left = sum(_aligned(one.nbytes) for one in tensors)
+    block, at = torch.empty(0, dtype=torch.uint8), 0
+    for one in tensors:
+        if at + one.nbytes > block.nbytes:
+            size = max(one.nbytes, min(BLOCK_BYTES, left))
+            block, at = torch.empty(size, dtype=torch.uint8, pin_memory=pin), 0
+        room = block[at : at + one.nbytes].view(one.dtype).view(one.shape)
+        found[id(one)] = room
+        at += _aligned(one.nbytes)
+        left -= _aligned(one.nbytes)
+    return found
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
