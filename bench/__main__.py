@@ -28,6 +28,7 @@ from bench import (
     prompts,
     report,
     startup,
+    switches,
 )
 from bench.errors import BenchError, ToolMissingError
 from bench.plan import FULL, QUICK, Plan, Stage
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Stage], Part]] = {
     "jobs": jobs.measure,
     "pictures": pictures.measure,
     "prompts": prompts.measure,
+    "switches": switches.measure,
 }
 PROFILED = {"generate": generate.SHAPE, "certify": certify.MANY}
 COLUMNS = (contenders.OURS, contenders.PLAIN, contenders.NGINX, contenders.NGINX_ONE, contenders.BARE)

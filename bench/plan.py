@@ -30,6 +30,7 @@ class Plan:
     health_seconds: int
     picture_rounds: int
     prompt_rounds: int
+    switch_rounds: int
 
 
 FULL = Plan(
@@ -49,6 +50,7 @@ FULL = Plan(
     health_seconds=10,
     picture_rounds=15,
     prompt_rounds=31,
+    switch_rounds=15,
 )
 QUICK = Plan(
     rounds=2,
@@ -67,6 +69,7 @@ QUICK = Plan(
     health_seconds=3,
     picture_rounds=3,
     prompt_rounds=3,
+    switch_rounds=3,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,17 @@ def build(folder: Path, seed: int = 0) -> Path:
         add_watermarker=False,
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def build_kin(model: Path, folder: Path, seed: int) -> Path:
+    """Write a copy of the pipeline in `model` with another UNet, whose weights follow from `seed`."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    for part in ("vae", "text_encoder", "text_encoder_2"):
+        for weights in (model / part).glob("*.safetensors"):
+            shutil.copyfile(weights, folder / part / weights.name)
+    torch.manual_seed(seed)
+    unet().save_pretrained(folder / "unet")
     return folder
 
 

@@ -20,7 +20,7 @@ from minimon_server.logs import Logger
 from tests.engines.adapter_scene import drawn, files_of, same, state_of, uses
 from tests.engines.exhaustion import EXHAUSTED, pipeline
 from tests.engines.test_sdxl_ladder import live
-from tests.small_pipeline import build
+from tests.small_pipeline import build, build_kin
 
 Asking = Callable[..., DrawRequest]
 Logged = Callable[[], list[dict[str, Any]]]
@@ -33,10 +33,7 @@ def three(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of three models and the adapters of two; the third has the first one's text encoders and VAE."""
     root = tmp_path_factory.mktemp("three")
     shutil.copytree(shelf, root, dirs_exist_ok=True)
-    shutil.copytree(root / "small", root / "kin")
-    shutil.rmtree(root / "kin" / "unet")
-    build(root / "third", 9)
-    shutil.move(root / "third" / "unet", root / "kin" / "unet")
+    build_kin(root / "small", root / "kin", 9)
     return root
 
 

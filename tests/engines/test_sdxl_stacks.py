@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -18,6 +19,7 @@ from minimon_server.engines.sdxl_numbers import in_float32
 from minimon_server.logs import Logger
 from tests.engines.adapter_scene import draw_in_any_order, drawn, files_of, same, state_of, uses
 from tests.engines.exhaustion import pipeline
+from tests.small_pipeline import build_kin
 
 Asking = Callable[..., DrawRequest]
 
@@ -27,8 +29,11 @@ def engine(shelf: Path, log: Logger) -> SdxlEngine:
     return SdxlEngine(ModelFolders(shelf, log), "cpu", log)
 
 
-def test_any_order_of_jobs_draws_what_a_fresh_engine_draws(shelf: Path, quiet: Logger) -> None:
-    draw_in_any_order(shelf, ("small", "other"), 8, quiet)
+def test_twenty_jobs_in_any_order_draw_what_a_fresh_engine_draws(shelf: Path, tmp_path: Path, quiet: Logger) -> None:
+    """A sample of tests/torture/test_any_stacks.py: three models, of which two share parts, and six adapters."""
+    shutil.copytree(shelf, tmp_path, dirs_exist_ok=True)
+    build_kin(shelf / "small", tmp_path / "kin", 9)
+    draw_in_any_order(tmp_path, ("small", "other", "kin"), 20, quiet)
 
 
 def test_weight_nought_and_another_order_are_the_same_to_the_last_bit(engine: SdxlEngine, request_for: Asking) -> None:
