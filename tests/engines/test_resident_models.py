@@ -171,7 +171,7 @@ def test_memory_that_runs_out_puts_out_the_others_before_the_first_rung(
     right = drawn(engine, request_for(steps=1))
     drawn(engine, request_for(model="other", steps=1))
     drawn(engine, request_for(steps=1))
-    raised = []
+    raised: list[int] = []
 
     def once(*_: object) -> None:
         if not raised:
