@@ -52,9 +52,9 @@ def test_a_system_that_tells_nothing_keeps_one_model_and_says_so(
 
 def test_a_copy_in_main_memory_is_the_same_to_the_last_bit_and_frees_what_was_before() -> None:
     """Tensors of every kind: of one number, of none, of other numbers, one that two layers share."""
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 70, 3), torch.nn.BatchNorm2d(70), torch.nn.Linear(5, 5).half())
-    network.append(torch.nn.Linear(5, 5))
-    network[3].weight = network[2].weight
+    first, second = torch.nn.Linear(5, 5).half(), torch.nn.Linear(5, 5)
+    second.weight = first.weight
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 70, 3), torch.nn.BatchNorm2d(70), first, second)
     network.register_buffer("nothing", torch.empty(0, 4))
     before = {name: (one.clone(), one.dtype, one.shape) for name, one in network.state_dict().items()}
     places = {name: one.data_ptr() for name, one in network.state_dict().items() if one.numel()}
@@ -63,5 +63,5 @@ def test_a_copy_in_main_memory_is_the_same_to_the_last_bit_and_frees_what_was_be
         assert torch.equal(one, before[name][0])
         assert (one.dtype, one.shape) == before[name][1:]
         assert not one.numel() or one.data_ptr() != places[name]
-    assert network[3].weight.data_ptr() == network[2].weight.data_ptr()
+    assert first.weight.data_ptr() == second.weight.data_ptr()
     assert not to_device(network, torch.device("cpu"))
