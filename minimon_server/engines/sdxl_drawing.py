@@ -136,7 +136,7 @@ class Drawing:
             steps=request.passes[0][0],
             trained=self._trained,
             tell=lambda done, count: self._teller.tell("loading", done, count),
-            expect=self._ladder.look_at_words,
+            expect=partial(self._ladder.look_at_need, "prompt"),
         )
         for name in ("negative_prompt", "guidance_rescale"):
             if reason and getattr(request, name):

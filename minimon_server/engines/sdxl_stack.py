@@ -57,7 +57,7 @@ def put_on(
     wanted = [_wanted(use, find, hashes) for use in request.adapters]
     try:
         if not stack.wears(wanted):
-            ladder.run("merging", partial(stack.wear, wanted, ladder.look_at_merge, tell))
+            ladder.run("merging", partial(stack.wear, wanted, partial(ladder.look_at_need, "merging"), tell))
     except BadAdapter as error:
         raise EngineFault(f"An adapter (LoRA) cannot be used with {request.model}: {error}.") from None
     ignored = [told for one in wanted for told in _ignored(one, stack)]

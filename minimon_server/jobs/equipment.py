@@ -34,9 +34,7 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     hashes = FileHashes(log)
     try:
         budgets = Budgets(_bytes(settings.gpu_model_megabytes), _bytes(settings.host_model_megabytes))
-        engine = make_engine(
-            models, settings.device, log, stock.lora_file, hashes, ip_adapters.files, budgets
-        )
+        engine = make_engine(models, settings.device, log, stock.lora_file, hashes, ip_adapters.files, budgets)
         weights = models.fingerprint
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
         drawing = replace(drawing, device=engine.here.told)

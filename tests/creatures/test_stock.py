@@ -104,6 +104,7 @@ class Shelf:
     def __init__(self) -> None:
         self.kept: dict[str, Finished] = {}
         self.takes = 0
+        self.discarded = 0
         self.broken = False
 
     def open(self) -> dict[Rarity, list[str]]:
