@@ -8,6 +8,9 @@ COPY requirements-light.txt /tmp/
 RUN /venv/bin/pip install -r /tmp/requirements-light.txt
 
 FROM packages AS gpu-packages
+# CUDA 13, from Turing to Blackwell; older cards: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu130
+RUN /venv/bin/pip install torch==2.13.0 --index-url "$TORCH_INDEX"
 COPY requirements.txt /tmp/
 RUN /venv/bin/pip install -r /tmp/requirements.txt
 
@@ -35,6 +38,10 @@ STOPSIGNAL SIGTERM
 CMD ["python", "gen-server.py"]
 
 FROM program AS gpu
+# triton builds the launchers of compiled kernels with a C compiler.
+USER 0:0
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+USER 1000:1000
 # torch's wheels bring CUDA along; the driver comes from the host, by NVIDIA's container toolkit.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

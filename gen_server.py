@@ -32,7 +32,7 @@ try:
     from minimon_server.jobs import journal
     from minimon_server.jobs.creature_drawing import queue_of
     from minimon_server.jobs.drawing import Drawing
-    from minimon_server.jobs.equipment import find_drawing
+    from minimon_server.jobs.equipment import check_drawing, find_drawing
     from minimon_server.jobs.model_looks import look_often
     from minimon_server.jobs.opening import open_jobs
     from minimon_server.jobs.service import Jobs
@@ -88,6 +88,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
     adopt_standard_library(log)
     for line in unknown_variables(environ):
         log.warning("unknown setting", problem=line)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.compile_dir))  # where torch looks for it
     names = make_names(settings, log)
     drawing = drawing or find_drawing(settings, log)
     interactive = queue_of(settings, log)
@@ -99,6 +100,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
     scores = make_scores(settings, lines)
     readiness.add("jobs", lambda: job_faces.check(jobs))
     readiness.add("models", lambda: Check(drawing.facts()))
+    readiness.add("acceleration", lambda: job_faces.acceleration(drawing))
     readiness.add("scores", lambda: Check(scores.facts, scores.trouble))
 
     tally = Tally()
@@ -243,6 +245,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
     """Validate everything and start nothing; raise `StartupError` with whatever would stop a start."""
     check_creatures(settings, say)
     journal.check(settings.jobs_path)
+    check_drawing(settings)
     certificate, key = settings.tls_cert_path, settings.tls_key_path
     if tls.pair_is_missing(certificate, key):
         tls.check_that_a_pair_can_be_made(certificate, key)

@@ -6,10 +6,15 @@ import ipaddress
 import math
 import re
 import string
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+
+def spec(meaning: str, may_hold: str, *, bare: bool = False, path: bool = False) -> dict[str, Any]:
+    """Describe a field for people; `bare` ones are also read without the prefix, as the first documents write them."""
+    return {"description": meaning, "json_schema_extra": {"may_hold": may_hold, "bare": bare, "path": path}}
 
 
 def _parts(value: object) -> object:
@@ -111,4 +116,8 @@ Origins = Annotated[tuple[Origin, ...], BeforeValidator(_parts)]
 Level = Annotated[
     Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"],
     BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
+Quantization = Annotated[
+    Literal["fp8", "int8", "int4", "fp4", "none"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
+from minimon_server.acceleration_settings import AccelerationSettings
 from minimon_server.setting_types import (
     BaseUrl,
     Host,
@@ -24,12 +25,7 @@ from minimon_server.setting_types import (
     Weights,
     is_address,
 )
-
-
-def _spec(meaning: str, may_hold: str, *, bare: bool = False, path: bool = False) -> dict[str, Any]:
-    """Describe a field for people; `bare` ones are also read without the prefix, as the first documents write them."""
-    return {"description": meaning, "json_schema_extra": {"may_hold": may_hold, "bare": bare, "path": path}}
-
+from minimon_server.setting_types import spec as _spec
 
 _SWITCH = "1 or 0"
 _MEGABYTES = "auto or a whole number from 0 to 100000000"
@@ -37,7 +33,7 @@ _SIDE = "a multiple of 8 from 64 to 2048"
 _ADDRESSES = "addresses or networks such as 10.0.0.1 or 10.0.0.0/8, separated by blanks or commas; never *"
 
 
-class Settings(BaseModel):
+class Settings(AccelerationSettings):
     """All settings of one server, checked. Field `rate_limit_per_min` is the variable MINIMON_RATE_LIMIT_PER_MIN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

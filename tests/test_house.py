@@ -12,7 +12,7 @@ import pytest
 HOME = Path(__file__).resolve().parent.parent
 PACKAGE = HOME / "minimon_server"
 GROUND = {"disk", "settings", "setting_types", "environment", "errors", "logs", "terminal", "times", "__init__"}
-GROUND |= {"beside", "json_mistakes", "rebirth", "toml_lines"}
+GROUND |= {"acceleration_settings", "beside", "json_mistakes", "rebirth", "toml_lines"}
 # A room may import the rooms to its right, and the ground.
 ROOMS = {
     "web": {"jobs", "creatures", "scores", "catalog"},

@@ -106,9 +106,14 @@ def test_the_gpu_target_is_the_same_server_with_the_whole_list() -> None:
     shared = len(stages()["program"])
     assert gpu[:shared] == server[:shared]
     assert gpu[-1] == ("COPY", "--from=gpu-packages /venv /venv")
+    assert [arguments for name, arguments in gpu if name == "USER"][-1] == "1000:1000"
+    assert any(name == "RUN" and "gcc" in arguments.split() for name, arguments in gpu), "triton needs a C compiler"
+    (torch,) = [line for line in (HOME / "requirements.txt").read_text().splitlines() if line.startswith("torch==")]
+    assert any(f"pip install {torch} --index-url" in arguments for _, arguments in stages()["gpu-packages"])
     assert ("RUN", "/venv/bin/pip install -r /tmp/requirements.txt") in stages()["gpu-packages"]
     compose: dict[str, Any] = yaml.safe_load((HOME / "compose.gpu.yaml").read_text())
     assert compose["services"]["api"]["build"]["target"] == "gpu"
+    assert set(compose["services"]["api"]["environment"]) <= set(PORTS)
     assert set(compose["services"]) == set(yaml.safe_load((HOME / "compose.yaml").read_text())["services"])
 
 

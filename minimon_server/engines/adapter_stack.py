@@ -19,6 +19,7 @@ from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, weigh
 from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames, sgm_names
 from minimon_server.engines.adapter_reading import Adapter, read_adapter
 from minimon_server.engines.pristine_weights import Place, PristineWeights
+from minimon_server.engines.quantised_layers import QuantisedLayers
 from minimon_server.logs import Logger
 
 # One tensor of the largest layer at once, at the least: W, a change, their sum, all float32.
@@ -44,11 +45,20 @@ Tell = Callable[[int, int], None]
 class AdapterStack:
     """Of one loaded pipeline. For one thread."""
 
-    def __init__(self, pipeline: Any, files: Mapping[str, list[Path]], device: torch.device, log: Logger) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        files: Mapping[str, list[Path]],
+        device: torch.device,
+        log: Logger,
+        quantised: QuantisedLayers | None = None,
+    ) -> None:
         """`files` are those that the networks were loaded from; changes are computed on `device`, wherever parts lie.
 
-        So a merge does not depend on what was offloaded.
+        So a merge does not depend on what was offloaded. `quantised` are layers of the UNet that hold fewer bits: they
+        are quantised anew after each merge.
         """
+        self._quantised = quantised
         self._pipeline = pipeline
         self._files = files
         self._device = device
@@ -139,7 +149,7 @@ class AdapterStack:
         listed = {network: [name for own, name in self._layers if own == network] for network in ADAPTED}
         self._names = LayerNames(listed)
         blocks = dict(sgm_names(listed["unet"]))
-        self._pristine = PristineWeights(self._pipeline, self._files, blocks, self._log)
+        self._pristine = PristineWeights(self._pipeline, self._files, blocks, self._log, self._quantised)
 
     def _merge(
         self, adapters: Mapping[str, Adapter], order: Sequence[Wanted], expect: Callable[[int], None], tell: Tell
@@ -194,7 +204,7 @@ class AdapterStack:
             raise _of(names, BadAdapter(f"{'.'.join(layer)} overflows {str(parameter.dtype).removeprefix('torch.')}"))
         self._changed.add(place)  # before it is: a copy that is cut off leaves half of it
         with torch.inference_mode():  # as drawing does, which may have made the parameter
-            parameter.copy_(merged)
+            pristine.put(place, merged)
 
     def _has(self, place: Place) -> bool:
         network, name = place

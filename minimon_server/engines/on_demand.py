@@ -8,10 +8,13 @@ from importlib.metadata import version
 from typing import Final
 
 from minimon_server import __version__
+from minimon_server.engines.acceleration import choose
+from minimon_server.engines.acceleration_plan import Accelerations, Refused, Wishes
 from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.devices import DeviceHere, DeviceWish, cuda_problem
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.ip_adapter_files import FindIpAdapter
+from minimon_server.engines.machine_facts import Machine, this_machine
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     NO_INPUTS,
@@ -36,6 +39,8 @@ INSTALL: Final = Text(
     "Lancez « make run » dans le dossier du serveur, ou : python -m pip install -r requirements.txt",
     "Run 'make run' in the server's folder, or: python -m pip install -r requirements.txt",
 )
+
+NO_WISHES: Final = Wishes()
 
 
 class NoEngine(Exception):
@@ -70,11 +75,39 @@ def versions() -> dict[str, str]:
     return {"minimon": __version__, **{name: version(name) for name in ("torch", "diffusers")}}
 
 
+def versions_with(plan: Accelerations) -> dict[str, str]:
+    """Return the same, with what decides the pixels of quantised weights."""
+    return {**versions(), **plan.versions}
+
+
 def read_picture(data: bytes, transparent: str) -> NormalPicture:
     """Return a client's picture as it is kept; what reads it is imported at the first one. Raises `BadPicture`."""
     from minimon_server.engines import input_pictures
 
     return input_pictures.normalised(data, transparent)
+
+
+def plan_here(device: DeviceWish, wishes: Wishes) -> Accelerations:
+    """Return what would be done to draw faster here, or raise: `NoEngine` where the packages are missing, which is no
+    mistake, and `StartupError` where something was wished for by hand that cannot be had. Imports none of the packages.
+    """
+    missing = missing_packages()
+    if missing:
+        text = Text(
+            f"Dessiner demande le paquet Python {missing[0]!r}, qui n'est pas installé. {INSTALL.fr}",
+            f"Drawing prompts needs the Python package {missing[0]!r}, which is not installed. {INSTALL.en}",
+        )
+        wished = [*(["MINIMON_DEVICE=cuda"] if device == "cuda" else []), *wishes.demanded]
+        if wished:
+            raise StartupError([f"{wish}: {text.en}" for wish in wished])
+        raise NoEngine(text)
+    problem = cuda_problem() if device == "cuda" else None
+    if problem:
+        raise StartupError([f"MINIMON_DEVICE=cuda, but {problem}"])
+    try:
+        return choose(wishes, this_machine(device))
+    except Refused as error:
+        raise StartupError([text.en for text in error.texts]) from None
 
 
 def make_engine(
@@ -85,26 +118,16 @@ def make_engine(
     hashes: FileHashes | None = None,
     ip_adapters: FindIpAdapter | None = None,
     budgets: Budgets = AS_THE_MACHINE_HAS_IT,
+    wishes: Wishes = NO_WISHES,
 ) -> OnDemand:
-    """Return who draws prompts, or raise: `NoEngine` where the packages are missing, which is no mistake, and
-    `StartupError` where a device was wished for that cannot be had. Imports none of the packages.
+    """Return who draws prompts, or raise as `plan_here`. Imports none of the packages.
 
     `adapters` and `ip_adapters` find their files, `hashes` knows those of all files, `budgets` are those of models; see
     `SdxlEngine`.
     """
-    missing = missing_packages()
-    if missing:
-        text = Text(
-            f"Dessiner demande le paquet Python {missing[0]!r}, qui n'est pas installé. {INSTALL.fr}",
-            f"Drawing prompts needs the Python package {missing[0]!r}, which is not installed. {INSTALL.en}",
-        )
-        if device == "cuda":
-            raise StartupError([f"MINIMON_DEVICE=cuda: {text.en}"])
-        raise NoEngine(text)
-    problem = cuda_problem() if device == "cuda" else None
-    if problem:
-        raise StartupError([f"MINIMON_DEVICE=cuda, but {problem}"])
-
+    plan = plan_here(device, wishes)
+    for name, chosen in plan.told().items():
+        log.info("acceleration", what=name, chosen=chosen.value, reason=chosen.reason.en)
     memory, here = MemoryTally(), DeviceHere(device)
 
     def make() -> Engine:
@@ -116,9 +139,9 @@ def make_engine(
             from minimon_server.engines.sdxl import SdxlEngine
         finally:
             hold_warnings(False)
-        return SdxlEngine(models, device, log, memory, adapters, hashes, here, ip_adapters, budgets)
+        return SdxlEngine(models, device, log, memory, adapters, hashes, here, ip_adapters, budgets, plan)
 
-    return OnDemand(make, log, memory, here)
+    return OnDemand(make, log, memory, here, plan)
 
 
 class OnDemand:
@@ -130,9 +153,11 @@ class OnDemand:
         log: Logger,
         memory: MemoryTally | None = None,
         here: DeviceHere | None = None,
+        plan: Accelerations | None = None,
     ) -> None:
         self.memory = memory or MemoryTally()  # of all engines that were made, one after the other
         self.here = here or DeviceHere("auto")  # they compute on one device
+        self.plan = plan or choose(NO_WISHES, Machine("cpu"))
         self._make = make
         self._log = log
         self._engine: Engine | None = None

@@ -13,6 +13,8 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 
+from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.quantised_layers import QuantisedLayers
 from minimon_server.logs import Logger
 
 # A network of the pipeline, and the dotted name of one of its parameters.
@@ -30,10 +32,18 @@ class LostWeights(Exception):
 class PristineWeights:
     """Of one pipeline. For one thread."""
 
-    def __init__(self, pipeline: Any, files: Mapping[str, list[Path]], blocks: Mapping[str, str], log: Logger) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        files: Mapping[str, list[Path]],
+        blocks: Mapping[str, str],
+        log: Logger,
+        quantised: QuantisedLayers | None = None,
+    ) -> None:
         """`files` are the safetensors files that each network was loaded from; `blocks` the UNet's layers by the names
-        of sgm's blocks, as single files have them.
+        of sgm's blocks, as single files have them; `quantised` those that hold fewer bits than came.
         """
+        self._quantised = quantised
         self._pipeline = pipeline
         self._blocks = blocks
         self._log = log
@@ -64,6 +74,9 @@ class PristineWeights:
                 continue
             parameter = self.parameter(place).detach()
             if not self._serves(place, parameter):
+                if self._is_quantised(place):
+                    told = "they are quantised, and not in the model's files as loaded; SDXL_QUANTIZATION=none"
+                    raise EngineFault(f"Nothing can be merged into weights of {'.'.join(place)}: {told}.")
                 self._copies[place] = parameter.to("cpu", copy=True)
                 copied.append(place)
             self._known.add(place)
@@ -88,7 +101,14 @@ class PristineWeights:
         self.check()
         with torch.inference_mode():  # as drawing does, which may have made the parameters
             for place in places:
-                self.parameter(place).copy_(self.weight(place))
+                self.put(place, self.weight(place))
+
+    def put(self, place: Place, values: torch.Tensor) -> None:
+        """Write these numbers over a parameter, quantised as it is; to be called in inference mode."""
+        if self._quantised is not None and self._is_quantised(place):
+            self._quantised.write(place[1], values)
+        else:
+            self.parameter(place).copy_(values)
 
     def check(self) -> None:
         """Raise `LostWeights` when a file is not the one that was mapped: what it maps would be something else."""
@@ -112,10 +132,15 @@ class PristineWeights:
             for other in (own, own.removeprefix(_BODY), _BODY + own):
                 self._where.setdefault((network, other), (file, name))
 
+    def _is_quantised(self, place: Place) -> bool:
+        return self._quantised is not None and place[0] == "unet" and self._quantised.holds(place[1])
+
     def _serves(self, place: Place, parameter: torch.Tensor) -> bool:
         if place not in self._where:
             return False
         found = self.weight(place)
+        if self._quantised is not None and self._is_quantised(place):
+            return self._quantised.is_made_of(place[1], found)
         return found.shape == parameter.shape and torch.equal(found.to(parameter), parameter)
 
 

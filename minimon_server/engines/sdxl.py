@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from minimon_server.engines.acceleration_plan import Accelerations
+from minimon_server.engines.attention_kernels import ordered_kernels
 from minimon_server.engines.checkpoint_files import Models, OnDisk
 from minimon_server.engines.devices import DeviceHere, DeviceWish
 from minimon_server.engines.file_hashes import FileHashes
@@ -27,7 +29,7 @@ from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
 from minimon_server.engines.resident_models import Loaded, ResidentModels
 from minimon_server.engines.schedulers import SCHEDULERS
-from minimon_server.engines.sdxl_drawing import Drawing, Teller
+from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing, Teller
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_memory import give_memory_back
@@ -52,13 +54,15 @@ class SdxlEngine:
         here: DeviceHere | None = None,
         ip_adapters: FindIpAdapter | None = None,
         budgets: Budgets = AS_THE_MACHINE_HAS_IT,
+        plan: Accelerations | None = None,
     ) -> None:
         """`adapters` finds their files; without it they are those of the folder `loras` by their stems, and without
         `ip_adapters` those are the folders of `ip-adapter` by their names.
 
         `here` is told what computes, once that is chosen. `budgets` are those of all models that are kept; the one that
-        draws may be larger.
+        draws may be larger. `plan` says how to draw faster or in less memory; without it, nothing is done for that.
         """
+        self._plan = plan
         self._models = models
         self._adapters = adapters or by_stem(models.root)
         self._hashes = hashes or FileHashes(log)
@@ -97,8 +101,8 @@ class SdxlEngine:
         try:
             folder = self._models.find(request.model)
             canvas = Canvas(request, folder.native_size)
-            others = self._kept().make_room
-            ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally, others)
+            others, rests = self._kept().make_room, self._plan is not None and bool(self._plan.offload.value)
+            ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally, others, rests=rests)
             model, worn = self._dressed(request, folder, teller, ladder)
         except BrokenModel as error:
             text = str(error)
@@ -140,8 +144,11 @@ class SdxlEngine:
                 canvas,
                 replace(worn, parts=shown.hashing, ignored=(*worn.ignored, *shown.ignored)),
                 shown,
+                self._plan.versions if self._plan else NO_VERSIONS,
             )
-            return drawing.all()
+            model.accelerated.tell_by(lambda: teller.tell("loading", 0, 1))
+            with ordered_kernels(place):
+                return drawing.all()
 
     def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> tuple[Loaded, Worn]:
         """Return the loaded model with the adapters of a request merged, and what is told of them."""

@@ -44,6 +44,8 @@ PREVIEW_EVERY: Final = 5  # steps
 NOTHING_WORN: Final = Worn()
 VERSIONS: Final = {"minimon": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
 
+NO_VERSIONS: Final[Mapping[str, str]] = {}
+
 
 class Teller:
     """Says how far a request is; raises `Stopped` as soon as nobody wants it any more."""
@@ -76,7 +78,9 @@ class Drawing:
         canvas: Canvas | None = None,
         worn: Worn = NOTHING_WORN,
         shown: Shown = NOTHING_SHOWN,
+        more_versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
+        self._versions = {**VERSIONS, **more_versions}
         self._request = request
         self._shown = shown
         self._worn = worn
@@ -238,7 +242,7 @@ class Drawing:
             "decoded_in": decoded_in,
             "decoded": "tiled" if self._ladder.is_tiled else "whole",
             "rungs": list(self._ladder.taken),
-            "versions": VERSIONS,
+            "versions": self._versions,
         }
         if self._request.scheduler is not None:
             made_by["scheduler_class"] = KINDS[self._request.scheduler].library_class

@@ -56,8 +56,16 @@ class Ladder:
     """Of one request: `run` each stage through it, `stand_on` the pipeline once it is there, `undo` at the end."""
 
     def __init__(
-        self, request: DrawRequest, place: Place, log: Logger, tally: MemoryTally, others: PutOut = nobody_else
+        self,
+        request: DrawRequest,
+        place: Place,
+        log: Logger,
+        tally: MemoryTally,
+        others: PutOut = nobody_else,
+        *,
+        rests: bool = False,
     ) -> None:
+        """`rests`: what is loaded next is to lie in main memory until it is needed, as the settings ask."""
         self.log = log
         self.taken: list[Rung] = []
         self._request = request
@@ -66,7 +74,7 @@ class Ladder:
         self._others = others  # puts out what the request does not use: that comes before the first rung
         self._pipeline: Any = None
         self.rows = 1  # that the UNet draws at once; whoever draws sets it
-        self._rests = False
+        self._rests = rests
         self._undoing: list[Callable[[], None]] = []
 
     @property

@@ -18,6 +18,7 @@ import torch
 from minimon_server.engines import system_memory
 from minimon_server.engines.checkpoint_files import FLOATS, Checkpoint, OnDisk, weights_of
 from minimon_server.engines.model_folders import NETWORKS
+from minimon_server.engines.quantised_layers import held_bytes
 from minimon_server.engines.sdxl_loading import Place
 
 MEBI: Final = 2**20
@@ -118,7 +119,7 @@ def free_bytes(place: Place) -> int | None:
 
 def parts_bytes(parts: list[Any]) -> int:
     """Return what the weights of networks take."""
-    return sum(value.nbytes for part in parts for value in (*part.parameters(), *part.buffers()))
+    return sum(held_bytes(value) for part in parts for value in (*part.parameters(), *part.buffers()))
 
 
 def give_memory_back() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.quantised_layers import widened_layers
 from minimon_server.engines.sdxl_prompts import Course, Said, Spoken
 
 HALVES: Final = (torch.float16, torch.bfloat16)
@@ -34,16 +35,17 @@ def in_float32(unet: Any, pipelines: Sequence[Any]) -> Iterator[None]:
     Exact on the way back: every value came from there.
     """
     encoders, own = [pipeline.text_encoder_2 for pipeline in pipelines], unet.dtype
-    try:
-        for pipeline in pipelines:
-            # The library narrows embeddings to the numbers of this encoder, if there is one (`encode_prompt`, 0.42.1).
-            pipeline.text_encoder_2 = None
-        unet.to(dtype=torch.float32)
-        yield
-    finally:
-        unet.to(dtype=own)
-        for pipeline, encoder in zip(pipelines, encoders, strict=True):
-            pipeline.text_encoder_2 = encoder
+    with widened_layers(unet):
+        try:
+            for pipeline in pipelines:
+                # The library narrows embeddings to the numbers of this encoder, if there is one (0.42.1).
+                pipeline.text_encoder_2 = None
+            unet.to(dtype=torch.float32)
+            yield
+        finally:
+            unet.to(dtype=own)
+            for pipeline, encoder in zip(pipelines, encoders, strict=True):
+                pipeline.text_encoder_2 = encoder
 
 
 def widened(spoken: Spoken) -> Spoken:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from minimon_server.engines.acceleration_plan import Chosen
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import AdapterUse, DrawRequest, Engine, InputPicture
 from minimon_server.engines.model_info import IpAdapterInfo as IpAdapterInfo  # the web knows jobs, and no engine
@@ -48,6 +49,7 @@ class Drawing:
     a model's weights from others; it may block, too, as may `hashes`, which returns the SHA-256 of a model, its VAE and
     of LoRAs, by their names in a picture's metadata, and `device`, which tells what computes by its names there, or
     nothing where that is not known yet. `memory` counts how often memory ran out.
+    `choices` are those of the engine, of how it draws faster or in less memory.
     """
 
     models: Callable[[], Sequence[ModelInfo]]
@@ -63,6 +65,7 @@ class Drawing:
     ip_adapters: Callable[[], Sequence[IpAdapterInfo]] = tuple
     facts: Callable[[], Mapping[str, object]] = field(default=dict)
     device: Callable[[], Mapping[str, str]] = field(default=dict)
+    choices: Callable[[], Mapping[str, Chosen]] = field(default=dict)
 
 
 def nobody_draws(why: Text) -> Drawing:

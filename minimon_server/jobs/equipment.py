@@ -10,10 +10,11 @@ from minimon_server.catalog.ip_adapters import IpAdapters
 from minimon_server.catalog.kept import KeptCatalogue
 from minimon_server.catalog.single_files import said_in
 from minimon_server.catalog.stock import CATALOGUE, Stock
+from minimon_server.engines.acceleration_plan import USUAL_PIXELS, Wishes
 from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.model_folders import ModelFolders
-from minimon_server.engines.on_demand import NoEngine, make_engine, versions
+from minimon_server.engines.on_demand import NoEngine, make_engine, plan_here, versions_with
 from minimon_server.engines.residency import Budgets
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.trained_files import digests_here
@@ -22,6 +23,7 @@ from minimon_server.jobs.creature_drawing import folder_elsewhere
 from minimon_server.jobs.drawing import Drawing, nobody_draws
 from minimon_server.logs import Logger
 from minimon_server.settings import Settings
+from minimon_server.terminal import say
 
 
 def find_drawing(settings: Settings, log: Logger) -> Drawing:
@@ -34,10 +36,11 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     hashes = FileHashes(log)
     try:
         budgets = Budgets(_bytes(settings.gpu_model_megabytes), _bytes(settings.host_model_megabytes))
-        engine = make_engine(models, settings.device, log, stock.lora_file, hashes, ip_adapters.files, budgets)
-        weights = models.fingerprint
+        finds = stock.lora_file, hashes, ip_adapters.files
+        engine = make_engine(models, settings.device, log, *finds, budgets, wishes_of(settings))
+        weights, versions = models.fingerprint, partial(versions_with, engine.plan)
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
-        drawing = replace(drawing, device=engine.here.told)
+        drawing = replace(drawing, device=engine.here.told, choices=engine.plan.told)
     except NoEngine as error:
         log.warning("prompts cannot be drawn", reason=error.text.en)
         drawing = replace(nobody_draws(error.text), models=stock.models)
@@ -54,3 +57,26 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
 
 def _bytes(megabytes: int | Literal["auto"]) -> int | None:
     return None if megabytes == "auto" else megabytes << 20
+
+
+def check_drawing(settings: Settings) -> None:
+    """Raise `StartupError` where the start would: for what was asked for by hand and cannot be had here."""
+    try:
+        plan_here(settings.device, wishes_of(settings))
+    except NoEngine as error:
+        say(f"WARNING: {error.text.en}")
+
+
+def wishes_of(settings: Settings) -> Wishes:
+    """Return what the settings ask of the engine, and which of it somebody set."""
+    drawn = settings.generation_backend == "sdxl"
+    return Wishes(
+        settings.sdxl_quantization,
+        settings.sdxl_use_compile,
+        settings.sdxl_use_xformers,
+        settings.sdxl_use_flash_attn,
+        settings.sdxl_enable_slicing,
+        settings.sdxl_enable_cpu_offload,
+        frozenset(name.removeprefix("sdxl_") for name in settings.model_fields_set),
+        settings.sdxl_width * settings.sdxl_height if drawn else USUAL_PIXELS,
+    )

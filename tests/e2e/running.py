@@ -46,6 +46,7 @@ def files_in(folder: Path) -> dict[str, str]:
         "MINIMON_SCORE_LEDGER_PATH": str(folder / "data" / "certified_scores.jsonl"),
         "MINIMON_JOBS_PATH": str(folder / "jobs" / "jobs.sqlite"),
         "MINIMON_STOCK_DIR": str(folder / "stock"),
+        "MINIMON_COMPILE_DIR": str(folder / "compiled"),
         "MINIMON_OUTPUT_DIR": str(folder / "jobs" / "outputs"),
     }
 

@@ -1,0 +1,84 @@
+"""A UNet that is compiled for each size that it is asked for, up to a number of them. Knows no queue, keeps no file.
+
+One graph a size (`dynamic=False`): rows, height, width and tokens together are a bucket. What no bucket serves, because
+there are enough of them already, is computed as it is written, and the log says so. Torch keeps the graphs' code on the
+disk, in the folder of TORCHINDUCTOR_CACHE_DIR; weights are not part of it, so that models of one shape share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+
+from minimon_server.engines.acceleration_plan import Accelerations, Chosen
+from minimon_server.engines.sdxl_memory import is_out_of_memory
+from minimon_server.errors import Text
+from minimon_server.logs import Logger
+
+MOST_BUCKETS: Final = 16
+# No CUDA graphs of inductor's own: they keep pointers to weights, which offloading and merging would leave behind.
+MODES: Final = {"cuda": "max-autotune-no-cudagraphs", "cpu": "default"}
+Bucket = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class CompiledUnet:
+    """Stands for the `forward` of one UNet. For one thread."""
+
+    def __init__(self, network: Any, plan: Accelerations, device: str, log: Logger, most: int = MOST_BUCKETS) -> None:
+        """Take the place of the network's own `forward`, which stays for what is not compiled."""
+        self._whole = network.forward
+        self._dtype = network.dtype
+        self._compiled = torch.compile(self._whole, dynamic=False, fullgraph=True, mode=MODES[device])
+        self._plan, self._log, self._most = plan, log, most
+        self._buckets: set[Bucket] = set()
+        self._refused: set[Bucket] = set()
+        self._broken = False
+        self.tell: Callable[[], None] = lambda: None  # called before a bucket is compiled, which takes minutes
+        # Each bucket is a graph of its own: torch would give up after eight of them.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, most + 1)
+        network.forward = self
+
+    @property
+    def buckets(self) -> frozenset[Bucket]:
+        """The sizes that there are graphs for: the shapes of latents and of embeddings."""
+        return frozenset(self._buckets)
+
+    def __call__(self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, **named: Any) -> Any:
+        """Return what the network's own `forward` would."""
+        bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape)
+        if not self._is_served(bucket, sample.dtype):
+            return self._whole(sample, timestep, encoder_hidden_states, **named)
+        # A Python number as the time would be a graph for each.
+        timestep = torch.as_tensor(timestep, device=sample.device)
+        try:
+            found = self._compiled(sample, timestep, encoder_hidden_states, **named)
+        except Exception as error:  # whatever dynamo, inductor, triton and a compiler raise
+            if is_out_of_memory(error) or bucket in self._buckets:
+                raise
+            problem = f"{type(error).__name__}: {str(error)[:500]}"
+            self._broken = True
+            self._log.error("the UNet cannot be compiled: drawing goes on without", problem=problem)
+            why = f"({type(error).__name__})"
+            told = Text(f"la compilation a échoué {why} ; voir le journal", f"compiling failed {why}; see the log")
+            self._plan.compile = Chosen(False, told)
+            return self._whole(sample, timestep, encoder_hidden_states, **named)
+        self._buckets.add(bucket)
+        return found
+
+    def _is_served(self, bucket: Bucket, dtype: torch.dtype) -> bool:
+        if self._broken or dtype != self._dtype:  # drawn again in other numbers, for once
+            return False
+        if bucket in self._buckets:
+            return True
+        if bucket in self._refused:
+            return False
+        told = {"latents": list(bucket[0]), "embeddings": list(bucket[1])}
+        if len(self._buckets) >= self._most:
+            self._refused.add(bucket)
+            self._log.warning("a size that no compiled graph serves", graphs=len(self._buckets), **told)
+            return False
+        self._log.info("compiling the UNet", **told)
+        self.tell()
+        return True

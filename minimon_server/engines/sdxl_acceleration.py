@@ -1,0 +1,47 @@
+"""What is done to a loaded pipeline to draw faster or in less memory, as the plan says. Chooses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from minimon_server.engines.acceleration_plan import Accelerations
+from minimon_server.engines.attention_kernels import take_kernel
+from minimon_server.engines.compiled_unet import CompiledUnet
+from minimon_server.engines.quantised_layers import QuantisedLayers
+from minimon_server.engines.sdxl_loading import Place, know_signatures
+from minimon_server.logs import Logger
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerated:
+    """What was done to one pipeline."""
+
+    quantised: QuantisedLayers | None = None
+    compiled: CompiledUnet | None = None
+
+    def tell_by(self, tell: Callable[[], None]) -> None:
+        """Call `tell` before whatever takes minutes while a picture is drawn."""
+        if self.compiled is not None:
+            self.compiled.tell = tell
+
+
+def accelerate(pipeline: Any, plan: Accelerations | None, place: Place, log: Logger) -> Accelerated:
+    """Do what the plan says, in this order: weights, attention, slices, compilation of what came out.
+
+    `place` is where the pipeline computes, wherever its parts lie. Without a plan, nothing is done.
+    """
+    if plan is None:
+        return Accelerated()
+    unet = pipeline.unet
+    scheme = plan.quantization.scheme
+    quantised = QuantisedLayers(unet, scheme, place.device, log) if scheme else None
+    take_kernel(unet, plan, place, log)
+    if plan.slicing.value:
+        unet.set_attention_slice("auto")
+        pipeline.vae.enable_slicing()
+        know_signatures(unet)
+        log.info("attention and decoding in slices")
+    compiled = CompiledUnet(unet, plan, place.device.type, log) if plan.compile.value else None
+    return Accelerated(quantised, compiled)
