@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 
 from minimon_server.engines.acceleration_plan import Accelerations, Chosen
+from minimon_server.engines.sdxl_loading import forget_signatures
 from minimon_server.engines.sdxl_memory import is_out_of_memory
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
@@ -26,11 +27,24 @@ Bucket = tuple[tuple[int, ...], tuple[int, ...]]
 class CompiledUnet:
     """Stands for the `forward` of one UNet. For one thread."""
 
-    def __init__(self, network: Any, plan: Accelerations, device: str, log: Logger, most: int = MOST_BUCKETS) -> None:
-        """Take the place of the network's own `forward`, which stays for what is not compiled."""
+    def __init__(
+        self,
+        network: Any,
+        plan: Accelerations,
+        device: str,
+        log: Logger,
+        most: int = MOST_BUCKETS,
+        backend: str = "inductor",
+    ) -> None:
+        """Take the place of the network's own `forward`, which stays for what is not compiled.
+
+        `backend` is one of torch's: inductor writes kernels, aot_eager only holds the graphs.
+        """
+        forget_signatures(network)
         self._whole = network.forward
         self._dtype = network.dtype
-        self._compiled = torch.compile(self._whole, dynamic=False, fullgraph=True, mode=MODES[device])
+        mode = MODES[device] if backend == "inductor" else None
+        self._compiled = torch.compile(self._whole, dynamic=False, fullgraph=True, mode=mode, backend=backend)
         self._plan, self._log, self._most = plan, log, most
         self._buckets: set[Bucket] = set()
         self._refused: set[Bucket] = set()
@@ -50,8 +64,8 @@ class CompiledUnet:
         bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape)
         if not self._is_served(bucket, sample.dtype):
             return self._whole(sample, timestep, encoder_hidden_states, **named)
-        # A Python number as the time would be a graph for each.
-        timestep = torch.as_tensor(timestep, device=sample.device)
+        # A Python number as the time would be a graph for each; so might a part of another tensor.
+        timestep = torch.as_tensor(timestep, device=sample.device).clone()
         try:
             found = self._compiled(sample, timestep, encoder_hidden_states, **named)
         except Exception as error:  # whatever dynamo, inductor, triton and a compiler raise

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 import torch
 
 from minimon_server.engines.checkpoint_files import OnDisk
+from minimon_server.engines.memory_advice import advise
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import NETWORKS
@@ -53,25 +54,20 @@ HOME: Final = torch.device("cpu")  # where parts rest that were offloaded
 
 
 class Ladder:
-    """Of one request: `run` each stage through it, `stand_on` the pipeline once it is there, `undo` at the end."""
+    """Of one request, whose model `rests` in main memory until it is needed, if the settings ask for that.
+
+    `run` each stage through it, `stand_on` the pipeline once it is there, `undo` at the end. `others` puts out what the
+    request does not use: that comes before the first rung.
+    """
 
     def __init__(
-        self,
-        request: DrawRequest,
-        place: Place,
-        log: Logger,
-        tally: MemoryTally,
-        others: PutOut = nobody_else,
-        *,
-        rests: bool = False,
-    ) -> None:
-        """`rests`: what is loaded next is to lie in main memory until it is needed, as the settings ask."""
+        self, request: DrawRequest, place: Place, log: Logger, tally: MemoryTally, others: PutOut = nobody_else,
+        *, rests: bool = False,
+    ) -> None:  # fmt: skip
         self.log = log
         self.taken: list[Rung] = []
         self._request = request
-        self._place = place
-        self._tally = tally
-        self._others = others  # puts out what the request does not use: that comes before the first rung
+        self._place, self._tally, self._others = place, tally, others
         self._pipeline: Any = None
         self.rows = 1  # that the UNet draws at once; whoever draws sets it
         self._rests = rests
@@ -120,6 +116,7 @@ class Ladder:
             rung = self._climb(stage, left, tried)
             self.log.warning("out of memory", model=self._request.model, stage=stage, problem=problem, rung=rung)
             if rung is None:
+                self._advise(stage, 0, free_bytes(self._place))
                 raise EngineFault(self._told(stage, problem, tried))
 
     def look_ahead(self) -> None:
@@ -146,10 +143,15 @@ class Ladder:
             self.log.warning("too little memory", model=self._request.model, stage=stage, rung=rung, **told)
             if rung is None:
                 self._tally.refused += 1
+                self._advise(stage, needed, free)
                 raise EngineFault(
                     f"Too little memory: {stage} needs at least {needed // MEBI} MiB for {self._size()} pixels with "
                     f"{self._request.model}, and {free // MEBI} MiB are free; tried: {', '.join(tried)}."
                 )
+
+    def _advise(self, stage: Stage, needed: int, free: int | None) -> None:
+        where = {"offloaded": self.offloaded, "on_card": self._place.device.type != "cpu"}
+        advise(self.log, self._pipeline, self._parts(stage), self._largest(), needed=needed, free=free, **where)
 
     def undo(self) -> None:
         """Leave the pipeline as it was before this request."""
@@ -290,8 +292,10 @@ class Ladder:
 
 def move(pipeline: Any, parts: Any, device: torch.device) -> None:
     """Move networks of a pipeline, by name, to a device; exact: numbers stay as they are."""
-    for part in parts:
-        getattr(pipeline, part).to(device)
+    # What moves in inference mode can be moved no more outside of it, and quantised weights not even in it.
+    with torch.inference_mode(False), torch.no_grad():
+        for part in parts:
+            getattr(pipeline, part).to(device)
 
 
 def _row(values: Any, row: int, rows: int) -> Any:

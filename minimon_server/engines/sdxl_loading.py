@@ -125,6 +125,12 @@ def know_signatures(network: torch.nn.Module) -> None:
         processor.__call__ = bound
 
 
+def forget_signatures(network: torch.nn.Module) -> None:
+    """Undo `know_signatures`: torch.compile cannot look into a call that stands on an instance."""
+    for module in network.modules():
+        vars(getattr(module, "processor", module)).pop("__call__", None)
+
+
 def dtype_of(part: str, place: Place) -> torch.dtype:
     """Return the numbers that a part computes in: those of its place, but for an autoencoder."""
     # SDXL's own overflows in 16-bit floats: black pictures.
