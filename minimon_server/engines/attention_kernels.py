@@ -31,14 +31,14 @@ HALVES: Final = (torch.float16, torch.bfloat16)
 MOST_OFF: Final = 0.05  # of values around 1, in 16 bits: what is wrong is off by far more
 
 
-class KernelAttention(AttnProcessor2_0):  # type: ignore[misc] # the library's own is untyped
+class KernelAttention(AttnProcessor2_0):
     """The library's processor with another kernel, for what a UNet asks for: no mask, rows of tokens, 16-bit floats.
 
     Anything else goes the library's own way. `backend` is a name of the library's dispatcher.
     """
 
     def __init__(self, backend: AttentionBackendName) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # the library's own
         self.backend = backend
         self._halves_only = backend is not AttentionBackendName.NATIVE
 
@@ -57,10 +57,7 @@ class KernelAttention(AttnProcessor2_0):  # type: ignore[misc] # the library's o
         plain = plain and attn.norm_q is None and attn.norm_k is None and not attn.norm_cross and not args
         plain = plain and (hidden_states.dtype in HALVES or not self._halves_only)
         if not plain or attention_mask is not None:
-            found: torch.Tensor = super().__call__(
-                attn, hidden_states, encoder_hidden_states, attention_mask, temb, *args, **kwargs
-            )
-            return found
+            return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb, *args, **kwargs)
         seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         # Rows, tokens, heads, numbers: as the dispatcher wants them.
         query, key, value = (
@@ -69,7 +66,9 @@ class KernelAttention(AttnProcessor2_0):  # type: ignore[misc] # the library's o
         )
         mixed = dispatch_attention_fn(query, key, value, backend=self.backend).flatten(2).to(query.dtype)
         out: torch.Tensor = attn.to_out[1](attn.to_out[0](mixed))
-        return (out + hidden_states if attn.residual_connection else out) / attn.rescale_output_factor
+        out = out + hidden_states if attn.residual_connection else out
+        scaled: torch.Tensor = out / attn.rescale_output_factor
+        return scaled
 
 
 def take_kernel(network: Any, plan: Accelerations, place: Place, log: Logger) -> None:
@@ -126,4 +125,4 @@ def ordered_kernels(place: Place) -> Iterator[None]:
 
 def _kernel(plan: Accelerations) -> Kernel:
     assert plan.attention.value in BACKENDS
-    return plan.attention.value  # type: ignore[return-value] # one of the table's, as was just seen
+    return plan.attention.value

@@ -44,7 +44,7 @@ class CompiledUnet:
         self._whole = network.forward
         self._dtype = network.dtype
         mode = MODES[device] if backend == "inductor" else None
-        self._compiled = torch.compile(self._whole, dynamic=False, fullgraph=True, mode=mode, backend=backend)
+        self._compiled: Any = torch.compile(self._whole, dynamic=False, fullgraph=True, mode=mode, backend=backend)
         self._plan, self._log, self._most = plan, log, most
         self._buckets: set[Bucket] = set()
         self._refused: set[Bucket] = set()

@@ -43,7 +43,7 @@ LEAST = {"int8": 58.0, "fp8": 50.0, "int4": 46.0}
 
 def quantised(network: Any) -> dict[str, torch.Tensor]:
     """Return the plain tensors of every quantised weight, by its name."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for name, layer in network.named_modules():
         if is_quantised(getattr(layer, "weight", torch.empty(0))):
             found |= {f"{name}.{part}": tensor.clone() for part, tensor in inner(layer.weight).items()}
