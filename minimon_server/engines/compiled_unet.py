@@ -52,6 +52,7 @@ class CompiledUnet:
         self.tell: Callable[[], None] = lambda: None  # called before a bucket is compiled, which takes minutes
         # Each bucket is a graph of its own: torch would give up after eight of them.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, most + 1)
+        self._network, self._attention = network, _attention_of(network)
         network.forward = self
 
     @property
@@ -84,6 +85,8 @@ class CompiledUnet:
     def _is_served(self, bucket: Bucket, dtype: torch.dtype) -> bool:
         if self._broken or dtype != self._dtype:  # drawn again in other numbers, for once
             return False
+        if _attention_of(self._network) != self._attention:  # with a reference picture, for once
+            return False
         if bucket in self._buckets:
             return True
         if bucket in self._refused:
@@ -96,3 +99,8 @@ class CompiledUnet:
         self._log.info("compiling the UNet", **told)
         self.tell()
         return True
+
+
+def _attention_of(network: Any) -> frozenset[type]:
+    """Return the classes that compute a network's attention."""
+    return frozenset(type(one) for one in getattr(network, "attn_processors", {}).values())

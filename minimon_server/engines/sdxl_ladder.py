@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 import torch
 
 from minimon_server.engines.checkpoint_files import OnDisk
+from minimon_server.engines.guidance_rows import row_of
 from minimon_server.engines.memory_advice import advise
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
@@ -214,7 +215,9 @@ class Ladder:
         def row_by_row(sample: torch.Tensor, *arguments: Any, **named: Any) -> tuple[torch.Tensor]:
             rows = len(sample)
             told = {**named, "return_dict": False}
-            found = [whole(*_row((sample, *arguments), row, rows), **_row(told, row, rows))[0] for row in range(rows)]
+            found = [
+                whole(*row_of((sample, *arguments), row, rows), **row_of(told, row, rows))[0] for row in range(rows)
+            ]
             return (torch.cat(found),)
 
         # An instance may have a `forward` of its own already, as a compiled one has.
@@ -296,13 +299,3 @@ def move(pipeline: Any, parts: Any, device: torch.device) -> None:
     with torch.inference_mode(False), torch.no_grad():
         for part in parts:
             getattr(pipeline, part).to(device)
-
-
-def _row(values: Any, row: int, rows: int) -> Any:
-    """Return one row of every tensor that has so many, wherever it stands in `values`."""
-    if isinstance(values, torch.Tensor):
-        return values[row : row + 1] if values.ndim and len(values) == rows else values
-    if isinstance(values, dict):
-        return {name: _row(value, row, rows) for name, value in values.items()}
-    # The library tells of reference pictures in a list.
-    return type(values)(_row(value, row, rows) for value in values) if isinstance(values, tuple | list) else values
