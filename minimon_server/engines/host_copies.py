@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 # Tensors are laid into blocks of this size. torch's allocator of pinned memory rounds a block up to a power of two,
 # and keeps blocks that were freed for the next: blocks of one size waste nothing, and two models that alternate pin no
@@ -17,7 +18,13 @@ ALIGNMENT: Final = 64  # bytes; a tensor may begin at any multiple of its own nu
 
 
 def to_host(network: torch.nn.Module) -> None:
-    """Move a network to main memory, pinned if it is on a GPU; where that fails, its weights are where they were."""
+    """Move a network to main memory, pinned if it is on a GPU; where that fails, its weights are where they were.
+
+    One with quantised weights is moved as torch moves it, unpinned: such a weight is several tensors in one.
+    """
+    if any(is_traceable_wrapper_subclass(one) for one in network.parameters()):
+        moved(network, torch.device("cpu"))
+        return
     tensors = list({id(one): one for one in (*network.parameters(), *network.buffers())}.values())
     places = _places(tensors, pin=any(one.is_cuda for one in tensors))
     for tensor in tensors:
@@ -34,8 +41,15 @@ def to_device(network: torch.nn.Module, device: torch.device) -> bool:
     """
     if all(one.device.type == device.type for one in (*network.parameters(), *network.buffers())):
         return False
-    network.to(device, non_blocking=True)
+    moved(network, device, non_blocking=True)
     return True
+
+
+def moved(network: torch.nn.Module, device: torch.device, *, non_blocking: bool = False) -> None:
+    """Move a network; exact: numbers stay as they are."""
+    # What moves in inference mode can be moved no more outside of it, and quantised weights not even in it.
+    with torch.inference_mode(False), torch.no_grad():
+        network.to(device, non_blocking=non_blocking)
 
 
 def _places(tensors: list[torch.Tensor], *, pin: bool) -> dict[int, torch.Tensor]:

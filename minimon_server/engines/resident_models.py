@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from minimon_server.engines.acceleration_plan import Accelerations
 from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.checkpoint_files import OnDisk, fingerprint_of_model
 from minimon_server.engines.checkpoint_loading import load_model
@@ -24,6 +25,7 @@ from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.part_contents import Content, contents_of, stamps_of
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Tier
+from minimon_server.engines.sdxl_acceleration import Accelerated, accelerate
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_ladder import HOME, Ladder, move
 from minimon_server.engines.sdxl_loading import Loading, Place
@@ -46,6 +48,7 @@ class Loaded:
     rests: bool  # its parts lie in main memory, and come to the device when they are needed
     stack: AdapterStack
     hashing: Hashing
+    accelerated: Accelerated
     parts: Mapping[str, str]  # the names in the pool of its networks
     stamps: Mapping[Path, tuple[int, ...]]
     told: str  # the stack that it could draw at once
@@ -62,15 +65,24 @@ class _Part:
     content: Content | None
     size: int  # bytes
     stamps: Mapping[Path, tuple[int, ...]]  # of the files that it was read from
+    accelerated: Accelerated | None = None  # of a UNet
 
 
 class ResidentModels:
     """Of one engine."""
 
     def __init__(
-        self, place: Place, budgets: Mapping[Tier, int], hashes: FileHashes, log: Logger, tally: MemoryTally
+        self,
+        place: Place,
+        budgets: Mapping[Tier, int],
+        hashes: FileHashes,
+        log: Logger,
+        tally: MemoryTally,
+        plan: Accelerations | None = None,
     ) -> None:
+        """`plan` is done to each model once it is loaded."""
         self._place = place
+        self._plan = plan
         self._hashes = hashes
         self._log = log
         self._tally = tally
@@ -211,6 +223,8 @@ class ResidentModels:
     ) -> Loaded:
         """Return what was loaded, its new parts put into the pool."""
         files, parts, added = weight_files(folder), dict(shared), {}
+        before = self._parts[shared["unet"]].accelerated if "unet" in shared else None
+        done = accelerate(pipeline, self._plan, self._place, self._log, before)
         for network in NETWORKS:
             if network in shared:
                 continue
@@ -219,14 +233,14 @@ class ResidentModels:
             key = f"{network} of {name}" if content is None or content.key in self._parts else content.key
             own = {path: stamps[path] for path in files[network] if path in stamps}
             module = getattr(pipeline, network)
-            added[key] = _Part(module, content, parts_bytes([module]), own)
+            added[key] = _Part(module, content, parts_bytes([module]), own, done if network == "unet" else None)
             parts[network] = key
-        stack = AdapterStack(pipeline, files, self._place.device, self._log)
+        stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised)
         hashing = self._hashes.begin(hashed_parts(folder))
         fingerprint = fingerprint_of_model(folder)
         previews = Previews(pipeline.vae)
         self._parts |= added
-        return Loaded(name, folder, pipeline, previews, fingerprint, rests, stack, hashing, parts, stamps, name)
+        return Loaded(name, folder, pipeline, previews, fingerprint, rests, stack, hashing, done, parts, stamps, name)
 
     def _apply(self, change: Change, reason: str) -> None:
         """Do what the policy has decided."""

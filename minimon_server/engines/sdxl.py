@@ -194,7 +194,7 @@ class SdxlEngine:
         if self._residents is None:
             place = self._here()
             budgets = budgets_here(self._budgets, place, self._log)
-            self._residents = ResidentModels(place, budgets, self._hashes, self._log, self._tally)
+            self._residents = ResidentModels(place, budgets, self._hashes, self._log, self._tally, self._plan)
         return self._residents
 
     def _ready(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> Loaded:

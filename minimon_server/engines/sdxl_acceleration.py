@@ -27,20 +27,26 @@ class Accelerated:
             self.compiled.tell = tell
 
 
-def accelerate(pipeline: Any, plan: Accelerations | None, place: Place, log: Logger) -> Accelerated:
+def accelerate(
+    pipeline: Any, plan: Accelerations | None, place: Place, log: Logger, before: Accelerated | None = None
+) -> Accelerated:
     """Do what the plan says, in this order: weights, attention, slices, compilation of what came out.
 
-    `place` is where the pipeline computes, wherever its parts lie. Without a plan, nothing is done.
+    `place` is where the pipeline computes, wherever its parts lie. Without a plan, nothing is done. `before` is what
+    was done to the same UNet for another model that it belongs to: that is done once.
     """
     if plan is None:
         return Accelerated()
+    if plan.slicing.value:
+        pipeline.vae.enable_slicing()
+    if before is not None:
+        return before
     unet = pipeline.unet
     scheme = plan.quantization.scheme
     quantised = QuantisedLayers(unet, scheme, place.device, log) if scheme else None
     take_kernel(unet, plan, place, log)
     if plan.slicing.value:
         unet.set_attention_slice("auto")
-        pipeline.vae.enable_slicing()
         know_signatures(unet)
         log.info("attention and decoding in slices")
     compiled = CompiledUnet(unet, plan, place.device.type, log) if plan.compile.value else None

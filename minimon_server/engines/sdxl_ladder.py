@@ -16,6 +16,7 @@ import torch
 
 from minimon_server.engines.checkpoint_files import OnDisk
 from minimon_server.engines.guidance_rows import row_of
+from minimon_server.engines.host_copies import moved
 from minimon_server.engines.memory_advice import advise
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
@@ -295,7 +296,5 @@ class Ladder:
 
 def move(pipeline: Any, parts: Any, device: torch.device) -> None:
     """Move networks of a pipeline, by name, to a device; exact: numbers stay as they are."""
-    # What moves in inference mode can be moved no more outside of it, and quantised weights not even in it.
-    with torch.inference_mode(False), torch.no_grad():
-        for part in parts:
-            getattr(pipeline, part).to(device)
+    for part in parts:
+        moved(getattr(pipeline, part), device)
