@@ -1,5 +1,6 @@
 # Two images: `server`, the static server, is the last target and the one that `docker build .` makes; `gpu` draws prompts.
-# No key, no token and no weights are in either; certs/ and models/ come as volumes, settings as environment variables.
+# No key and no token are in either, and no weights but those of the small model in `gpu`; certs/ and models/ come as
+# volumes, settings as environment variables.
 
 FROM python:3.11-slim AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -46,6 +47,7 @@ USER 1000:1000
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=gpu-packages /venv /venv
+COPY models/minimon-tiny ./models/minimon-tiny
 
 FROM program AS server
 COPY --from=packages /venv /venv

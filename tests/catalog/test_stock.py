@@ -69,7 +69,10 @@ def test_the_shipped_catalogue_over_an_empty_disk(tmp_path: Path) -> None:
 def test_a_folder_gets_what_the_catalogue_says_and_keeps_the_rest(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models, tmp_path, dirs_exist_ok=True)
     (bare,) = [model for model in stock_of(tmp_path).models() if model.id == "small"]
-    assert bare == ModelInfo("small", "small", width=64, height=64, steps=30, guidance_scale=5.0, clip_layers=2)
+    few = (("lcm", 50), ("tcd", 50))
+    assert bare == ModelInfo(
+        "small", "small", width=64, height=64, steps=30, guidance_scale=5.0, clip_layers=2, most_steps=few
+    )
     put(tmp_path, SMALL)
     first = stock_of(tmp_path).models()[0]
     assert (first.id, first.name, first.unavailable, first.licence) == ("small", "Small one", None, "MIT")
