@@ -107,6 +107,12 @@ class Settings(AccelerationSettings):
     creature_queue_limit: int = Field(
         64, ge=1, le=10_000, **_spec("drawn creatures that may be waited for", "a whole number from 1 to 10000")
     )
+    creature_batch: int = Field(
+        8,
+        ge=1,
+        le=8,
+        **_spec("drawn creatures side by side; 1: one after the other", "a whole number from 1 to 8"),
+    )
     stock: int = Field(
         8,
         ge=0,

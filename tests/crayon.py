@@ -14,6 +14,7 @@ from pathlib import Path
 
 from minimon_server.engines.messages import (
     NO_INPUTS,
+    Deliver,
     Drawn,
     DrawnPicture,
     DrawRequest,
@@ -24,6 +25,7 @@ from minimon_server.engines.messages import (
     Stopped,
 )
 from minimon_server.engines.model_info import IpAdapterInfo, ModelInfo
+from minimon_server.engines.one_by_one import one_by_one
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.errors import Text
 from minimon_server.jobs.drawing import Drawing
@@ -88,6 +90,10 @@ class Crayon:
         self._tell(report, Progress("decoding", 0, 1))
         self._note("ended", request)
         return Drawn(tuple(self._picture(request, seed, begun_with) for seed in request.seeds))
+
+    def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Draw one after the other."""
+        one_by_one(self, requests, reports, deliver)
 
     def close(self) -> None:
         """Give everything back."""

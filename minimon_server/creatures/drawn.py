@@ -30,8 +30,11 @@ class SetAside(Exception):
 class Painter(Protocol):
     """Who draws the words of a creature. Raises `EngineFault` and its kin, and what says that nobody may wait now."""
 
-    async def draw(self, wording: Wording, seed: int, *, ahead: bool = False) -> DrawnPicture:
-        """Return one picture; the same words and seed give the same one. Cancelled, it stops drawing."""
+    async def draw(self, wording: Wording, seed: int, *, ahead: bool = False, exact: bool = True) -> DrawnPicture:
+        """Return one picture; the same words and seed give the same one, to rounding where it need not be `exact`.
+
+        Cancelled, it stops drawing.
+        """
 
 
 class Finished(NamedTuple):
@@ -88,7 +91,7 @@ class DrawnCreatures:
         naming = None if seeded or self._names.at_once else asyncio.create_task(self._names.name_for(being))
         wording = self._prompts.of(dice, being.rarity, alone=alone)
         try:
-            drawn = await self._painter.draw(wording, picture_seed(dice), ahead=ahead)
+            drawn = await self._painter.draw(wording, picture_seed(dice), ahead=ahead, exact=seeded)
             self.is_warm = True
             png, text = await in_thread(lambda: _packed(drawn, alone), "creatures")
             name = await naming if naming else None

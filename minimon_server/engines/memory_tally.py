@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 # What is tried when memory runs out, in this order.
-Rung = Literal["free", "tile", "slice", "offload"]
-RUNGS: Final[tuple[Rung, ...]] = ("free", "tile", "slice", "offload")
+Rung = Literal["free", "halve", "tile", "slice", "offload"]
+RUNGS: Final[tuple[Rung, ...]] = ("free", "halve", "tile", "slice", "offload")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ So an engine could live in another process, or on another machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
@@ -68,6 +68,9 @@ class DrawRequest:
     was made: for estimates alone, for the engine asks the model itself. None: it draws the size that is asked for.
     `trigger_words` are those of the adapters that stand in the prompt; they decide nothing beyond it.
 
+    `exact`: each picture is bit for bit what its seed gives alone. Without it several may be computed as one batch,
+    which rounds otherwise: nothing else differs.
+
     `guidance_rescale` is 0 to 1. `format` is one of `picture_formats.FORMATS`, and
     `quality`, 1 to 100, is None for the formats that lose nothing.
     """
@@ -94,6 +97,15 @@ class DrawRequest:
     native_size: int | None = None
     trigger_words: tuple[str, ...] = ()
     ip_adapter: IpAdapterUse | None = None
+    exact: bool = True
+
+    @property
+    def company(self) -> tuple[str, int, int] | None:
+        """Requests of which this is the same can be drawn side by side; None: this one is drawn alone."""
+        begun_otherwise = self.init_image is not None or self.hires is not None
+        if begun_otherwise or self.ip_adapter is not None or len(self.seeds) != 1:
+            return None
+        return self.stack, self.width, self.height
 
     @property
     def inputs(self) -> tuple[InputPicture, ...]:
@@ -221,6 +233,14 @@ class Reply(IntEnum):
     SHOW = 2
 
 
+class NotNow(Exception):
+    """This one is to be drawn when nothing else is: there is no room for it beside the others."""
+
+
+# What becomes of one of several requests that are drawn side by side.
+Outcome = DrawnPicture | EngineFault | Stopped | NotNow
+# Called on the engine's thread with a request's place among the others, as soon as it has ended.
+Deliver = Callable[[int, Outcome], None]
 # Called on the engine's thread after every step. False and True are STOP and GO_ON.
 Report = Callable[[Progress], Reply | bool]
 
@@ -239,6 +259,12 @@ class Engine(Protocol):
         Report `loading` while it loads; `drawing` with `current=0` when all is loaded, before the first denoising step,
         then after every step, `total` being the steps of all pictures; `decoding` at the end. Raises `Stopped` after
         `report` answered STOP, `EngineFault` when this request cannot be drawn, `EngineLost` when none can be.
+        """
+
+    def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Draw requests of one `company`, or a single one, each told by its own report as `draw` does.
+
+        `deliver` hears of each of them once. What one cannot have costs no other anything; raises `EngineLost`.
         """
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -18,6 +18,7 @@ from minimon_server.engines.machine_facts import Machine, this_machine
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     NO_INPUTS,
+    Deliver,
     Drawn,
     DrawnPicture,
     DrawRequest,
@@ -174,6 +175,22 @@ class OnDemand:
                 raise Stopped
             self._engine = self._made()
         return self._engine.draw(request, report, inputs)
+
+    def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Make the engine if there is none yet, then let it draw; see `Engine.draw_together`."""
+        if self._engine is None:
+            replies = [report(Progress("loading", 0, 1)) for report in reports]  # all hear of it
+            if not any(replies):
+                for index in range(len(requests)):
+                    deliver(index, Stopped())
+                return
+            try:
+                self._engine = self._made()
+            except EngineFault as fault:
+                for index in range(len(requests)):
+                    deliver(index, fault)
+                return
+        self._engine.draw_together(requests, reports, deliver)
 
     def close(self) -> None:
         """Give everything back; a later request makes the engine anew."""

@@ -52,6 +52,7 @@ class Loaded:
     parts: Mapping[str, str]  # the names in the pool of its networks
     stamps: Mapping[Path, tuple[int, ...]]
     told: str  # the stack that it could draw at once
+    scheduler: Any  # the model's own, whatever the pipeline holds while it draws
 
     @property
     def dirty(self) -> frozenset[str]:
@@ -240,7 +241,8 @@ class ResidentModels:
         fingerprint = fingerprint_of_model(folder)
         previews = Previews(pipeline.vae)
         self._parts |= added
-        return Loaded(name, folder, pipeline, previews, fingerprint, rests, stack, hashing, done, parts, stamps, name)
+        told = (previews, fingerprint, rests, stack, hashing, done, parts, stamps, name, pipeline.scheduler)
+        return Loaded(name, folder, pipeline, *told)
 
     def _apply(self, change: Change, reason: str) -> None:
         """Do what the policy has decided."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from minimon_server.engines.acceleration_plan import Accelerations
 from minimon_server.engines.attention_kernels import ordered_kernels
@@ -16,28 +18,45 @@ from minimon_server.engines.memory_budgets import budgets_here
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     NO_INPUTS,
+    Deliver,
     Drawn,
     DrawRequest,
     EngineFault,
     EngineLost,
     Report,
+    Stopped,
 )
 from minimon_server.engines.model_folders import BrokenModel, ModelFolders
 from minimon_server.engines.native_size import Canvas
+from minimon_server.engines.one_by_one import one_by_one
 from minimon_server.engines.picture_files import can_be_written
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
 from minimon_server.engines.resident_models import Loaded, ResidentModels
 from minimon_server.engines.schedulers import SCHEDULERS
-from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing, Teller
+from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing, Teller, Tells
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_memory import give_memory_back
-from minimon_server.engines.sdxl_reference import References
+from minimon_server.engines.sdxl_reference import NOTHING_SHOWN, References, Shown
+from minimon_server.engines.sdxl_rows import can_stand_in_rows
 from minimon_server.engines.sdxl_stack import Worn, put_on
+from minimon_server.engines.sdxl_together import Crowd, Together
 from minimon_server.engines.textual_inversion import TrainedWords
 from minimon_server.engines.weight_files import FindAdapter, by_stem
 from minimon_server.logs import Logger
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _SetUp:
+    """What a request is drawn with."""
+
+    model: Loaded
+    worn: Worn
+    ladder: Ladder
+    canvas: Canvas
 
 
 class SdxlEngine:
@@ -88,69 +107,119 @@ class SdxlEngine:
     def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Load what the request needs, then draw all its pictures; see `Engine.draw`."""
         refuse_what_cannot_be(request)
+        return self._unless_lost(request.model, lambda: self._drawn(request, Teller(report), inputs))
+
+    def _drawn(self, request: DrawRequest, teller: Teller, inputs: Mapping[str, bytes]) -> Drawn:
+        set_up = self._ready_for(request, teller)
+        place, unet = self._here(), set_up.model.pipeline.unet
+
+        def tell(current: int, total: int) -> None:
+            teller.tell("loading", current, total)
+
         try:
-            return self._drawn(request, Teller(report), inputs)
+            with self._references.shown(request, inputs, unet, place, set_up.ladder, tell) as shown:
+                drawing = self._over(set_up, request, teller, inputs, shown)
+                set_up.model.accelerated.tell_by(lambda: tell(0, 1))
+                with ordered_kernels(place):
+                    return drawing.all()
+        finally:
+            set_up.ladder.undo()  # also where it is not even begun
+
+    def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Draw requests of one company side by side, each told for itself; see `Engine.draw_together`."""
+        if len(requests) == 1:
+            one_by_one(self, requests, reports, deliver)
+            return
+        tellers = [Teller(report) for report in reports]
+        crowd = Crowd(tellers, deliver)
+        try:
+            odd = self._unless_lost(requests[0].model, lambda: self._side_by_side(requests, tellers, crowd))
+        except (EngineFault, Stopped) as error:
+            crowd.end_all(error)
+            return
+        # Each for itself: what the model computes of them may be no number in these floats.
+        one_by_one(
+            self,
+            [requests[index] for index in odd],
+            [reports[index] for index in odd],
+            lambda index, outcome: deliver(odd[index], outcome),
+        )
+
+    def _side_by_side(self, requests: Sequence[DrawRequest], tellers: Sequence[Teller], crowd: Crowd) -> list[int]:
+        """Draw all that can stand in rows, and return the places of the others."""
+        for index, request in enumerate(requests):
+            crowd.each(index, partial(refuse_what_cannot_be, request))
+        set_up = self._ready_for(requests[0], crowd)
+        drawings: dict[int, Drawing] = {}
+
+        def stand(index: int) -> None:
+            drawings[index] = self._over(set_up, requests[index], tellers[index])
+
+        try:
+            if not can_stand_in_rows(set_up.model.pipeline):
+                return crowd.left
+            for index in crowd.left:
+                crowd.each(index, partial(stand, index))
+            together = Together(drawings, set_up.model.pipeline, set_up.ladder, crowd, set_up.worn)
+            set_up.model.accelerated.tell_by(lambda: crowd.tell("loading", 0, 1))
+            with ordered_kernels(self._here()):
+                together.all()
+            return together.odd
+        finally:
+            set_up.ladder.undo()  # also where it is not even begun
+
+    def _unless_lost(self, model: str, work: Callable[[], T]) -> T:
+        """Return what `work` does; raise `EngineLost` where the device went away meanwhile."""
+        try:
+            return work()
         except RuntimeError as error:
             if not is_lost(error, self._place.device if self._place else None):
                 raise
-            self._log.error("the device is lost to this process", model=request.model, exception=error)
+            self._log.error("the device is lost to this process", model=model, exception=error)
         # Nothing is given back: whatever is asked of the device now fails.
         raise EngineLost("The device that draws was lost while this was drawn.")
 
-    def _drawn(self, request: DrawRequest, teller: Teller, inputs: Mapping[str, bytes]) -> Drawn:
+    def _ready_for(self, request: DrawRequest, teller: Tells) -> _SetUp:
+        """Return the model that a request needs, as it needs it."""
         try:
             folder = self._models.find(request.model)
             canvas = Canvas(request, folder.native_size)
             others, rests = self._kept().make_room, self._plan is not None and bool(self._plan.offload.value)
             ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally, others, rests=rests)
-            model, worn = self._dressed(request, folder, teller, ladder)
+            return _SetUp(*self._dressed(request, folder, teller, ladder), ladder, canvas)
         except BrokenModel as error:
             text = str(error)
-        else:
-            try:
-                return self._pictures(request, teller, inputs, ladder, canvas, model, worn)
-            finally:
-                ladder.undo()  # also where it is not even begun
         give_memory_back()  # outside the handler, where what was read of the model is gone
         raise EngineFault(text)
 
-    def _pictures(
+    def _over(
         self,
+        set_up: _SetUp,
         request: DrawRequest,
         teller: Teller,
-        inputs: Mapping[str, bytes],
-        ladder: Ladder,
-        canvas: Canvas,
-        model: Loaded,
-        worn: Worn,
-    ) -> Drawn:
-        """Draw with a loaded model that wears what the request wants."""
-        place, pipeline = self._here(), model.pipeline
+        inputs: Mapping[str, bytes] = NO_INPUTS,
+        shown: Shown = NOTHING_SHOWN,
+    ) -> Drawing:
+        """Return a request over the model that was made ready for it."""
+        model, worn = set_up.model, set_up.worn
+        return Drawing(
+            request,
+            model.pipeline,
+            model.previews,
+            self._here(),
+            teller,
+            model.fingerprint,
+            set_up.ladder,
+            self._trained,
+            inputs,
+            set_up.canvas,
+            replace(worn, parts=shown.hashing, ignored=(*worn.ignored, *shown.ignored)),
+            shown,
+            self._plan.versions if self._plan else NO_VERSIONS,
+            model.scheduler,
+        )
 
-        def tell(current: int, total: int) -> None:
-            teller.tell("loading", current, total)
-
-        with self._references.shown(request, inputs, pipeline.unet, place, ladder, tell) as shown:
-            drawing = Drawing(
-                request,
-                pipeline,
-                model.previews,
-                place,
-                teller,
-                model.fingerprint,
-                ladder,
-                self._trained,
-                inputs,
-                canvas,
-                replace(worn, parts=shown.hashing, ignored=(*worn.ignored, *shown.ignored)),
-                shown,
-                self._plan.versions if self._plan else NO_VERSIONS,
-            )
-            model.accelerated.tell_by(lambda: teller.tell("loading", 0, 1))
-            with ordered_kernels(place):
-                return drawing.all()
-
-    def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> tuple[Loaded, Worn]:
+    def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Tells, ladder: Ladder) -> tuple[Loaded, Worn]:
         """Return the loaded model with the adapters of a request merged, and what is told of them."""
         for _ in range(2):
             model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
@@ -197,7 +266,7 @@ class SdxlEngine:
             self._residents = ResidentModels(place, budgets, self._hashes, self._log, self._tally, self._plan)
         return self._residents
 
-    def _ready(self, request: DrawRequest, folder: OnDisk, teller: Teller, ladder: Ladder) -> Loaded:
+    def _ready(self, request: DrawRequest, folder: OnDisk, teller: Tells, ladder: Ladder) -> Loaded:
         """Return the model of the request, loading it if it is not there; others go first where there is no room."""
         kept = self._kept()
         found = kept.take(request.model, folder, ladder)

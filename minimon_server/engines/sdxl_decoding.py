@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from minimon_server.engines.messages import EngineFault
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Decoded = tuple["NDArray[np.uint8]", str]  # pixels, and in which numbers they were decoded
 PREVIEW_SIDE: Final = 128
 # What each channel of SDXL's own latents adds to red, green and blue, and what grey is; published with the library
 # (docs/source/en/using-diffusers/callback.md), for latents as the UNet sees them.
@@ -22,7 +24,7 @@ SDXL_GREY: Final = (150.0, 140.0, 130.0)
 
 
 @torch.no_grad()
-def decode(vae: Any, latents: torch.Tensor) -> tuple[NDArray[np.uint8], str]:
+def decode(vae: Any, latents: torch.Tensor) -> Decoded:
     """Return the pixels (height x width x 3) of one picture's latents, and in which numbers they were decoded.
 
     What comes out black or not a number is decoded again in 32-bit floats; raise `EngineFault` if that does not help.
@@ -41,8 +43,33 @@ def decode(vae: Any, latents: torch.Tensor) -> tuple[NDArray[np.uint8], str]:
     return pixels, str(own).removeprefix("torch.")
 
 
+@torch.no_grad()
+def decode_together(vae: Any, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
+    """Return for each picture what `decode` does, all at once; a picture that failed is decoded again alone."""
+    if len(latents) == 1:
+        return [_decoded(vae, latents[0])]
+    images: torch.Tensor = vae.decode(_unscaled(vae, torch.cat(list(latents)).to(vae.dtype)), return_dict=False)[0]
+    dtype = str(vae.dtype).removeprefix("torch.")
+    shades = [_shades(image) for image in images.split(1)]
+    return [
+        (pixels, dtype) if pixels is not None else _decoded(vae, one)
+        for pixels, one in zip(shades, latents, strict=True)
+    ]
+
+
+def _decoded(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
+    try:
+        return decode(vae, latents)
+    except EngineFault as fault:
+        return fault
+
+
 def _pixels(vae: Any, latents: torch.Tensor) -> NDArray[np.uint8] | None:
     image: torch.Tensor = vae.decode(_unscaled(vae, latents), return_dict=False)[0]
+    return _shades(image)
+
+
+def _shades(image: torch.Tensor) -> NDArray[np.uint8] | None:
     if not bool(torch.isfinite(image).all()):
         return None
     shades = (image[0] * 0.5 + 0.5).clamp(0, 1).float().mul(255).round().to(torch.uint8)

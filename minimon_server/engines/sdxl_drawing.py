@@ -1,15 +1,15 @@
 """One request through a loaded pipeline: words, then steps, then pixels. Loads nothing and holds no memory afterwards.
 
-Pictures of one request are drawn one by one, each with its own generator on the CPU and its own scheduler, so that a
-seed gives the same pixels alone, beside others, after a stop and after any other job.
+Pictures of an exact request are drawn one by one, each with its own generator on the CPU and its own scheduler, so that
+a seed gives the same pixels alone, beside others, after a stop and after any other job. Others are drawn in batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import diffusers
 import torch
@@ -20,6 +20,7 @@ from minimon_server.engines.messages import (
     Drawn,
     DrawnPicture,
     DrawRequest,
+    EngineFault,
     Phase,
     Progress,
     Reply,
@@ -29,22 +30,35 @@ from minimon_server.engines.messages import (
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.engines.schedulers import KINDS
-from minimon_server.engines.sdxl_decoding import Previews, decode
+from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_inputs import Beginning, Pass
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_numbers import HALVES, NotANumber, in_float32, widened
 from minimon_server.engines.sdxl_prompts import Spoken, encode
 from minimon_server.engines.sdxl_reference import NOTHING_SHOWN, Shown
+from minimon_server.engines.sdxl_rows import Row
 from minimon_server.engines.sdxl_schedulers import fresh, refuse_steps
+from minimon_server.engines.sdxl_side_by_side import WIDEST, is_drawn_as_batch, next_decoded, side_by_side
 from minimon_server.engines.sdxl_stack import Worn
 from minimon_server.engines.textual_inversion import TrainedWords
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PREVIEW_EVERY: Final = 5  # steps
 NOTHING_WORN: Final = Worn()
 VERSIONS: Final = {"minimon": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
 
 NO_VERSIONS: Final[Mapping[str, str]] = {}
+
+
+class Tells(Protocol):
+    """Who says how far something is."""
+
+    def tell(self, phase: Phase, current: int, total: int, preview: bytes | None = None) -> None:
+        """Say it; raise `Stopped` as soon as nobody wants it any more."""
 
 
 class Teller:
@@ -79,9 +93,11 @@ class Drawing:
         worn: Worn = NOTHING_WORN,
         shown: Shown = NOTHING_SHOWN,
         more_versions: Mapping[str, str] = NO_VERSIONS,
+        own_scheduler: Any = None,
     ) -> None:
+        """`own_scheduler` is the model's; without it, the one that the pipeline holds now."""
         self._versions = {**VERSIONS, **more_versions}
-        self._request = request
+        self.request = self._request = request
         self._shown = shown
         self._worn = worn
         self._pipeline = pipeline
@@ -91,10 +107,10 @@ class Drawing:
         self._fingerprint = fingerprint
         self._trained = trained
         self._ladder = ladder
-        self._own_scheduler = pipeline.scheduler
+        self._own_scheduler = own_scheduler or pipeline.scheduler
         self._canvas = canvas or Canvas(request, None)
         self._beginning = Beginning(request, pipeline, inputs, self._canvas)
-        self._done = 0
+        self.done = 0  # steps before those of the present picture
         self._total = request.total_steps
         self._guided = request.guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
         self._drawn_in: dict[int, torch.dtype] = {}
@@ -112,20 +128,49 @@ class Drawing:
     def _all(self, ladder: Ladder) -> Drawn:
         request, count = self._request, len(self._request.seeds)
         ladder.rows = 2 if self._guided else 1
-        spoken = ladder.run("prompt", self._spoken)
-        self._refuse_steps()
+        spoken = ladder.run("prompt", self.spoken)
+        is_batch = is_drawn_as_batch(request, self._pipeline)
+        ladder.width = min(count, WIDEST) if is_batch else 1
         ladder.look_ahead()
-        self._teller.tell("drawing", 0, self._total)
-        latents = [ladder.run("drawing", partial(self._latents, number, spoken)) for number in range(count)]
+        self.begin()
+        if is_batch:
+            rows, latents = side_by_side(self, spoken, ladder, self._pipeline.unet)
+        else:
+            latents = [ladder.run("drawing", partial(self.latents, number, spoken)) for number in range(count)]
+            rows = [1] * count
         self._worn.await_hashes(lambda: self._teller.tell("decoding", 0, count))
-        pictures = []
-        for index, (seed, one) in enumerate(zip(request.seeds, latents, strict=True)):
+        pictures: list[DrawnPicture] = []
+        while (index := len(pictures)) < count:
             self._teller.tell("decoding", index, count)
-            pictures.append(ladder.run("decoding", partial(self._picture, seed, one, spoken)))
+            for found in ladder.run("decoding", partial(next_decoded, self._pipeline.vae, ladder, latents[index:])):
+                if isinstance(found, EngineFault):
+                    raise found
+                number = len(pictures)
+                pictures.append(self.picture(request.seeds[number], spoken, *found, rows[number]))
         self._teller.tell("decoding", count, count)
         return Drawn(tuple(pictures))
 
-    def _spoken(self) -> Spoken:
+    def row(self, number: int, spoken: Spoken, told: Callable[[Row], None]) -> Row:
+        """Return one picture as a row that stands before its first step."""
+        seed = self._request.seeds[number]
+        self._drawn_in[seed] = self._pipeline.unet.dtype
+        size, device = self._canvas.drawn, self._place.device
+        return Row(self._pipeline, self._own_scheduler, self._request, seed, spoken, size, device, told)
+
+    def begin(self) -> None:
+        """Tell that all is loaded; raise `Stopped` when nobody wants it any more."""
+        self._teller.tell("drawing", 0, self._total)
+
+    def tell(self, phase: Phase, current: int, total: int) -> None:
+        """Tell of anything else; raises as `begin` does."""
+        self._teller.tell(phase, current, total)
+
+    def after(self, row: Row) -> None:
+        """Tell of a row's last evaluation; raise `NotANumber`, or `Stopped`."""
+        self._after(row.evaluation, row.evaluations, row.request.steps, row.latents)
+
+    def spoken(self) -> Spoken:
+        """Return the request's words as embeddings; raise `EngineFault` for what this model cannot be asked."""
         request = self._request
         reason = None
         if request.guidance_scale <= 1:
@@ -145,6 +190,7 @@ class Drawing:
         for name in ("negative_prompt", "guidance_rescale"):
             if reason and getattr(request, name):
                 spoken = replace(spoken, ignored=(*spoken.ignored, f"{name}: {reason}"))
+        self._refuse_steps()
         return spoken
 
     def _scheduler(self) -> Any:
@@ -155,7 +201,7 @@ class Drawing:
         for steps in {self._request.steps, *([hires.steps] if hires else [])}:
             refuse_steps(self._own_scheduler, self._request.scheduler, steps)
 
-    def _latents(self, number: int, spoken: Spoken) -> torch.Tensor:
+    def latents(self, number: int, spoken: Spoken) -> torch.Tensor:
         """Return the latents of one picture; what is no number in 16 bits is drawn once more in 32."""
         unet, seed = self._pipeline.unet, self._request.seeds[number]
         self._drawn_in[seed] = unet.dtype
@@ -175,7 +221,7 @@ class Drawing:
 
     def _denoised(self, number: int, spoken: Spoken) -> torch.Tensor:
         # Steps of what is begun anew do not count twice.
-        self._done = number * self._total // len(self._request.seeds)
+        self.done = number * self._total // len(self._request.seeds)
         # On the CPU, whatever computes: the same noise on every machine. A second pass goes on where the first ended.
         generator = torch.Generator("cpu").manual_seed(self._request.seeds[number])
         first = self._beginning.first(generator)
@@ -183,7 +229,7 @@ class Drawing:
         again = self._beginning.again(latents, generator)
         if again is None:
             return latents
-        self._teller.tell("drawing", self._done, self._total)  # between the passes a picture was decoded and encoded
+        self._teller.tell("drawing", self.done, self._total)  # between the passes a picture was decoded and encoded
         return self._run(again, spoken, generator, first.steps, first.steps)
 
     def _run(self, one: Pass, spoken: Spoken, generator: torch.Generator, first: int, last: int) -> torch.Tensor:
@@ -212,7 +258,7 @@ class Drawing:
             **one.told,
             **self._shown.told(one.pipeline.unet.dtype, guided=self._guided),
         )
-        self._done += one.steps
+        self.done += one.steps
         latents: torch.Tensor = found[0]
         return latents
 
@@ -224,10 +270,12 @@ class Drawing:
         last = evaluation == evaluations
         wanted = self._teller.is_watched and self._ladder.previews and (evaluation % PREVIEW_EVERY == 0 or last)
         preview = self._previews.picture(self._canvas.seen(latents)) if wanted else None
-        self._teller.tell("drawing", self._done + step, self._total, preview)
+        self._teller.tell("drawing", self.done + step, self._total, preview)
 
-    def _picture(self, seed: int, latents: torch.Tensor, spoken: Spoken) -> DrawnPicture:
-        pixels, decoded_in = decode(self._pipeline.vae, latents)
+    def picture(
+        self, seed: int, spoken: Spoken, pixels: NDArray[np.uint8], decoded_in: str, rows: int = 1
+    ) -> DrawnPicture:
+        """Return a decoded picture with what made it; `rows` is with how many others, and itself, it was drawn."""
         pixels = self._beginning.finished(pixels)
         made_by = {
             **self._canvas.told,
@@ -241,6 +289,7 @@ class Drawing:
             "dtype": str(self._drawn_in[seed]).removeprefix("torch."),
             "decoded_in": decoded_in,
             "decoded": "tiled" if self._ladder.is_tiled else "whole",
+            **({"batch": rows} if rows > 1 else {}),
             "rungs": list(self._ladder.taken),
             "versions": self._versions,
         }

@@ -1,9 +1,9 @@
 """What is done when memory runs out while a request is drawn, and all of it undone afterwards. Draws nothing itself.
 
-A stage that runs out of memory is run again from its beginning once other models went, and after each rung: free
-(garbage and cache given back, no more previews), tile (the picture is decoded in tiles), slice (the UNet draws one row
-of guidance after the other), offload (only what a stage needs stays on the device). Attention slicing is no rung: with
-torch's own attention it was measured to take as much memory and half as much time again (test_sdxl_memory.py).
+A stage that runs out of memory is run again once other models went, and after each rung: free (garbage and cache given
+back, no more previews), halve (half as many pictures at once), tile (a picture is decoded in tiles), slice (the UNet
+draws one row of guidance after the other), offload (only what a stage needs stays on the device). Attention slicing is
+no rung: with torch's own attention it takes as much memory and half as much time again (test_sdxl_memory.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 import torch
 
 from minimon_server.engines.checkpoint_files import OnDisk
-from minimon_server.engines.guidance_rows import row_of
+from minimon_server.engines.guidance_rows import row_by_row
 from minimon_server.engines.host_copies import moved
 from minimon_server.engines.memory_advice import advise
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
@@ -71,7 +71,8 @@ class Ladder:
         self._request = request
         self._place, self._tally, self._others = place, tally, others
         self._pipeline: Any = None
-        self.rows = 1  # that the UNet draws at once; whoever draws sets it
+        self.rows = 1  # that the UNet draws for one picture; whoever draws sets it
+        self.width = 1  # pictures side by side; whoever draws sets it, and reads it again each time
         self._rests = rests
         self._undoing: list[Callable[[], None]] = []
 
@@ -101,8 +102,7 @@ class Ladder:
 
     def run(self, stage: Stage, work: Callable[[], T]) -> T:
         """Return what `work` does, run again after every rung that may help; raise `EngineFault` after the last."""
-        left = list(RUNGS)
-        tried: list[str] = []
+        left, tried = self._rungs(), list[str]()
         while True:
             try:
                 self._settle(stage)
@@ -135,7 +135,7 @@ class Ladder:
         self._expect(stage, lambda: needed)
 
     def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
-        left, tried = list(RUNGS), list[str]()
+        left, tried = self._rungs(), list[str]()
         while (short := self._short(stage, floor())) is not None:
             needed, free = short
             if self._others(stage != "loading" or not self.offloaded, f"too little memory: {stage}"):
@@ -163,6 +163,9 @@ class Ladder:
 
     # the rungs
 
+    def _rungs(self) -> list[Rung]:
+        return [rung for rung in RUNGS if rung != "halve" or self.width > 1]
+
     def _climb(self, stage: Stage, left: list[Rung], tried: list[str]) -> Rung | None:
         """Take the next rung that may help `stage`; None: there is none left. `tried` is for people."""
         give_memory_back()
@@ -171,7 +174,10 @@ class Ladder:
             if why_not := self._why_not(rung, stage):
                 tried.append(f"{rung} (not possible: {why_not})")
                 continue
-            if rung != "free":
+            if rung == "halve":
+                self.width //= 2
+                left[:0] = ["halve"] if self.width > 1 else []
+            elif rung != "free":
                 {"tile": self._tile, "slice": self._slice, "offload": self._offload}[rung]()
             tried.append(rung)
             self._tally.rungs[rung] += 1
@@ -183,6 +189,8 @@ class Ladder:
     def _why_not(self, rung: Rung, stage: Stage) -> str | None:
         if rung == "free":
             return None
+        if rung == "halve":
+            return None if stage in ("drawing", "decoding") else "nothing is side by side yet"
         if rung in self.taken or (rung == "offload" and self._rests):
             return "done already"
         if rung == "tile":
@@ -212,19 +220,10 @@ class Ladder:
     def _slice(self) -> None:
         unet = self._pipeline.unet
         whole = unet.forward
-
-        def row_by_row(sample: torch.Tensor, *arguments: Any, **named: Any) -> tuple[torch.Tensor]:
-            rows = len(sample)
-            told = {**named, "return_dict": False}
-            found = [
-                whole(*row_of((sample, *arguments), row, rows), **row_of(told, row, rows))[0] for row in range(rows)
-            ]
-            return (torch.cat(found),)
-
         # An instance may have a `forward` of its own already, as a compiled one has.
         own = "forward" in vars(unet)
         self._undoing.append(lambda: setattr(unet, "forward", whole) if own else delattr(unet, "forward"))
-        unet.forward = row_by_row
+        unet.forward = row_by_row(whole)
 
     def _offload(self) -> None:
         # What moves, moves in `_settle`, before each stage; here it is only seen to that all comes back.
@@ -263,12 +262,14 @@ class Ladder:
 
     def _drawing_floor(self) -> int:
         width, height = self._latents()
-        return drawing_floor(self._pipeline.unet, width * height, 1 if "slice" in self.taken else self.rows)
+        return drawing_floor(
+            self._pipeline.unet, width * height, 1 if "slice" in self.taken else self.rows * self.width
+        )
 
     def _decoding_floor(self) -> int:
         side = self._tile_side() * pixels_of_a_latent(self._pipeline.vae) if self.is_tiled else 2**31
         width, height = self._largest()
-        return decoding_floor(self._pipeline.vae, min(side, width), min(side, height))
+        return self.width * decoding_floor(self._pipeline.vae, min(side, width), min(side, height))
 
     def _short(self, stage: Stage, needed: int) -> tuple[int, int] | None:
         """Return what is needed and what is free, in bytes, when that is too little."""

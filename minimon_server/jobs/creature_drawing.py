@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -53,9 +54,9 @@ class CreaturePainter:
         parts = [self._words, self.model.id, self._drawing.fingerprint(self.model.id), self.steps, *self._size]
         return sha256(repr([*parts, self.model.guidance_scale, self.model.scheduler]).encode()).hexdigest()
 
-    async def draw(self, wording: Wording, seed: int, *, ahead: bool = False) -> DrawnPicture:
-        """Return one picture, see `Interactive.draw`."""
-        return await self.queue.draw(self.request(wording, seed), ahead=ahead)
+    async def draw(self, wording: Wording, seed: int, *, ahead: bool = False, exact: bool = True) -> DrawnPicture:
+        """Return one picture, see `Interactive.draw`; one that need not be exact may be part of a batch."""
+        return await self.queue.draw(replace(self.request(wording, seed), exact=exact), ahead=ahead)
 
     def request(self, wording: Wording, seed: int) -> DrawRequest:
         """Return what the engine is told of a creature's words."""
@@ -79,6 +80,7 @@ def queue_of(settings: Settings, log: Logger) -> Interactive:
     return Interactive(
         log,
         most=settings.creature_queue_limit,
+        batch=settings.creature_batch,
         load_seconds=settings.load_timeout,
         step_seconds=settings.step_timeout,
     )

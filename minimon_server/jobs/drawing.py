@@ -121,8 +121,7 @@ def request_for(
 ) -> DrawRequest:
     """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once.
 
-    What is known and cannot be used now raises `ModelNotAvailable`, with what would change that. The prompt of the
-    request is what is drawn, with what is put around it; `/status` shows it.
+    What cannot be used now raises `ModelNotAvailable`, with what would change that. The prompt is told as it is drawn.
     """
     model = _meant(asked, models, schedulers, loras, ip_adapters)
     adapters = _adapters(asked, model, loras)
@@ -154,6 +153,7 @@ def request_for(
         native_size=model.native_size,
         trigger_words=triggers,
         ip_adapter=reference_of(asked, model, ip_adapters),
+        exact=asked.seed is not None or asked.count == 1,
     )
 
 

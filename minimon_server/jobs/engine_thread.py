@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from minimon_server.engines.messages import NO_INPUTS, Drawn, DrawRequest, Engine, Report
+from minimon_server.engines.messages import NO_INPUTS, Deliver, Drawn, DrawRequest, Engine, Outcome, Report
 
 T = TypeVar("T")
 
@@ -31,6 +31,15 @@ class EngineThread:
         """Let the engine draw, and return or raise what it does."""
         return await self._call(lambda: self._draw(request, report, inputs))
 
+    async def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Let the engine draw several; `deliver` is called on the event loop, before this returns or raises."""
+        loop = asyncio.get_running_loop()
+
+        def hand_over(index: int, outcome: Outcome) -> None:
+            post(loop, deliver, index, outcome)
+
+        await self._call(lambda: self._draw_together(requests, reports, hand_over))
+
     async def discard(self) -> None:
         """Close the engine; the next request makes another."""
         await self._call(self._close)
@@ -46,12 +55,23 @@ class EngineThread:
         return not self._thread.is_alive()
 
     def _draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes]) -> Drawn:
+        engine = self._made()
+        try:
+            return engine.draw(request, report, inputs)
+        finally:
+            self.loaded = engine.loaded
+
+    def _draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        engine = self._made()
+        try:
+            engine.draw_together(requests, reports, deliver)
+        finally:
+            self.loaded = engine.loaded
+
+    def _made(self) -> Engine:
         if self._engine is None:
             self._engine = self._make()
-        try:
-            return self._engine.draw(request, report, inputs)
-        finally:
-            self.loaded = self._engine.loaded
+        return self._engine
 
     def _close(self) -> None:
         engine, self._engine, self.loaded = self._engine, None, None

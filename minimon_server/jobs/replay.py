@@ -59,8 +59,8 @@ OF_CREATURES: Final[Mapping[str, Text]] = {
         "a job cuts nothing out: GET /v1/generate does, by background=transparent",
     )
 }
-# What follows from prompt, LoRAs and model, and what a body says that stands in the prompt of a file already.
-DERIVED: Final = frozenset({"trigger_words", "native_size"})
+# What follows from prompt, LoRAs, seed and model, and what a body says that stands in the prompt of a file already.
+DERIVED: Final = frozenset({"trigger_words", "native_size", "exact"})
 IN_THE_PROMPT: Final = frozenset({"add_trigger_words"})
 # What an engine tells besides: how it went, not what was asked.
 MADE_BY: Final = frozenset(
@@ -78,6 +78,7 @@ MADE_BY: Final = frozenset(
         "decoded_in",
         "drawn_at",
         "rungs",
+        "batch",
         "trained_words",
         "versions",
         "engine",
@@ -157,6 +158,8 @@ def differences(
     if told.get("decoded") == "tiled":  # for want of memory: its seams show where the tiles were
         changed.append({"what": "decoded", "then": "tiled", "now": "whole"})
     changed += _computed_elsewhere(told, device)
+    if isinstance(batch := told.get("batch"), int):  # it was drawn beside others, which rounds otherwise
+        changed.append({"what": "batch", "then": str(batch)[:LONGEST_NAME], "now": "1"})
     hashed = told_hashes(told)
     changed += [
         {"what": f"hashes.{name}"[:LONGEST_NAME], "then": digest, "now": hashes.get(name)}

@@ -1,16 +1,17 @@
-"""One drawing of the interactive queue after the other, on the worker's engine. Claims no job and keeps no queue."""
+"""The drawings of the interactive queue, batch by batch, on the worker's engine. Claims no job and keeps no queue."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from minimon_server.beside import cancelled
 from minimon_server.engines.messages import EngineLost
 from minimon_server.jobs.engine_thread import EngineThread
-from minimon_server.jobs.interactive import Interactive, Visit
+from minimon_server.jobs.interactive import Interactive
 from minimon_server.jobs.store import JobStore
+from minimon_server.jobs.visit import Visit
 from minimon_server.logs import Logger
 
 FOR_EVER: Final = 1e6  # seconds
@@ -37,14 +38,15 @@ class Serving:
         self._lose = lose
         self._discard = discard
 
-    async def one(self) -> bool:
-        """Draw what somebody waits for on a connection, or what is made ahead; return whether there was any."""
-        visit = self.queue.next()
-        if visit is None:
+    async def some(self) -> bool:
+        """Draw what is waited for on connections, or what is made ahead; return whether there was any."""
+        await self.queue.gathered()
+        visits = self.queue.next()
+        if not visits:
             return False
-        aside = asyncio.create_task(self._set_aside(visit)) if visit.ahead else None
+        aside = asyncio.create_task(self._set_aside(visits)) if visits[0].ahead else None
         try:
-            lost = await self.queue.serve(visit, self._engine)
+            lost = await self.queue.serve(visits, self._engine)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -60,12 +62,13 @@ class Serving:
         await self._discard()
         return True
 
-    async def _set_aside(self, visit: Visit) -> None:
+    async def _set_aside(self, visits: Sequence[Visit]) -> None:
         """Stop what is made ahead as soon as anybody waits, for a job too."""
         tasks = [asyncio.create_task(one) for one in (self._store.wait_for_work(FOR_EVER), self.queue.somebody())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            visit.stop()
+            for visit in visits:
+                visit.stop()
         finally:
             for task in tasks:
                 await cancelled(task)

@@ -264,7 +264,7 @@ class Worker:
         return None, await self._ending.fail(turn.job, UNEXPECTED, retry=False)
 
     async def _served(self) -> bool:
-        found = await self._serving.one()
+        found = await self._serving.some()
         if found:
             self.idling.used()
         return found

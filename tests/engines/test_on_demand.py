@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from minimon_server.engines import devices, on_demand
 from minimon_server.engines.messages import (
     NO_INPUTS,
+    Deliver,
     Drawn,
     DrawRequest,
     Engine,
@@ -22,6 +23,7 @@ from minimon_server.engines.messages import (
 )
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.on_demand import NoEngine, OnDemand, make_engine
+from minimon_server.engines.one_by_one import one_by_one
 from minimon_server.errors import StartupError
 from minimon_server.logs import Logger
 from tests.e2e.running import files_in
@@ -43,6 +45,10 @@ class Painter:
         self.loaded = request.stack
         self.inputs = inputs
         return Drawn(())
+
+    def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Draw one after the other."""
+        one_by_one(self, requests, reports, deliver)
 
     def close(self) -> None:
         self.closed = True

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
@@ -14,6 +14,7 @@ from hashlib import sha256
 from minimon_server.engines.messages import (
     NO_INPUTS,
     AdapterUse,
+    Deliver,
     Drawn,
     DrawnPicture,
     DrawRequest,
@@ -22,6 +23,7 @@ from minimon_server.engines.messages import (
     Report,
     Stopped,
 )
+from minimon_server.engines.one_by_one import one_by_one
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.jobs.job import Draft, Job, PictureFile, Priority
 from minimon_server.logs import Lines, Logger, LogSink
@@ -113,6 +115,7 @@ class Sketcher:
     def __init__(self) -> None:
         self.loaded: str | None = None
         self.drawn: list[DrawRequest] = []
+        self.calls: list[int] = []  # how many were drawn side by side
         self.inputs: list[dict[str, bytes]] = []
         self.reports: list[Progress] = []
         self.threads: set[int] = set()
@@ -144,6 +147,11 @@ class Sketcher:
                 for seed in request.seeds
             )
         )
+
+    def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Draw one after the other."""
+        self.calls.append(len(requests))
+        one_by_one(self, requests, reports, deliver)
 
     def close(self) -> None:
         """Count that it was given back."""

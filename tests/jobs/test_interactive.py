@@ -25,6 +25,7 @@ def play(folder: Path, scene: Scene, engine: Sketcher | None = None, most: int =
         store = sqlite_store(folder, clock)
         try:
             async with studio(folder, store, clock, engine, most_visits=most) as at:
+                at.interactive.batch = 1  # what several at once come to: test_batches.py
                 await scene(at)
         finally:
             store.close()
@@ -148,8 +149,7 @@ def test_what_is_made_ahead_waits_for_all_and_is_set_aside_for_any(tmp_path: Pat
         assert [one.prompt for one in at.engine.drawn] == ["a job", "a creature", "in peace"]
 
     async def released(at: Studio) -> None:
-        visit = at.interactive._now
-        assert visit is not None
+        (visit,) = at.interactive._now
         await until(visit._stop.is_set)
         let_all_pass(at, 1)
 
@@ -229,8 +229,7 @@ def test_a_report_says_go_on_until_it_is_stopped(tmp_path: Path) -> None:
     async def scene(at: Studio) -> None:
         draws = draw(at, "gated")
         await held(at)
-        visit = at.interactive._now
-        assert visit is not None
+        (visit,) = at.interactive._now
         assert visit.report(Progress("loading", 0, 1)) is Reply.GO_ON
         visit.stop()
         assert visit.report(Progress("drawing", 0, 1)) is Reply.STOP

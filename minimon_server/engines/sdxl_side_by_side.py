@@ -1,0 +1,72 @@
+"""Several pictures of one request as a batch, and how many are decoded at once. Draws no single picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, Protocol
+
+import torch
+
+from minimon_server.engines.messages import DrawRequest, EngineFault
+from minimon_server.engines.sdxl_decoding import Decoded, decode_together
+from minimon_server.engines.sdxl_ladder import Ladder
+from minimon_server.engines.sdxl_numbers import NotANumber
+from minimon_server.engines.sdxl_prompts import Spoken
+from minimon_server.engines.sdxl_rows import Row, Rows, can_stand_in_rows
+
+WIDEST: Final = 8  # pictures side by side: beyond, a larger batch gained next to nothing where it was measured
+
+
+class Drawn(Protocol):
+    """One request over a loaded model, see `sdxl_drawing.Drawing`."""
+
+    request: DrawRequest
+    done: int
+
+    def row(self, number: int, spoken: Spoken, told: Callable[[Row], None]) -> Row:
+        """Return one picture as a row."""
+
+    def after(self, row: Row) -> None:
+        """Tell of a row's last evaluation."""
+
+    def latents(self, number: int, spoken: Spoken) -> torch.Tensor:
+        """Draw one picture alone."""
+
+
+def is_drawn_as_batch(request: DrawRequest, pipeline: Any) -> bool:
+    """Return whether the pictures of a request are evaluated together: never where they must be exact."""
+    if request.exact or len(request.seeds) < 2 or not can_stand_in_rows(pipeline):
+        return False
+    return replace(request, seeds=request.seeds[:1]).company is not None
+
+
+def next_decoded(vae: Any, ladder: Ladder, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
+    """Return the pixels of the first of these latents: of as many as are decoded at once now."""
+    return decode_together(vae, latents[: ladder.width])
+
+
+def side_by_side(drawing: Drawn, spoken: Spoken, ladder: Ladder, unet: Any) -> tuple[list[int], list[torch.Tensor]]:
+    """Return for each picture with how many it was evaluated, and its latents; what is no number is drawn alone."""
+    rows: list[Row] = []
+    odd: list[Row] = []
+
+    def told(row: Row) -> None:
+        drawing.done = sum(one.step for one in rows if one is not row)
+        drawing.after(row)
+
+    def lose(row: Row, error: Exception) -> None:
+        if not isinstance(error, NotANumber):
+            raise error
+        odd.append(row)
+
+    rows += [drawing.row(number, spoken, told) for number in range(len(drawing.request.seeds))]
+    batch = Rows(unet, ladder, rows, lose)
+    while batch.left:
+        ladder.run("drawing", batch.some)
+    latents = [
+        ladder.run("drawing", partial(drawing.latents, number, spoken)) if row in odd else row.latents
+        for number, row in enumerate(rows)
+    ]
+    return [1 if row in odd else row.most for row in rows], latents
