@@ -95,6 +95,10 @@ class Crayon:
         """Draw one after the other."""
         one_by_one(self, requests, reports, deliver)
 
+    def has_room_for(self, requests: Sequence[DrawRequest]) -> bool:
+        """Draw nothing between steps."""
+        return False
+
     def close(self) -> None:
         """Give everything back."""
         self.loaded = None

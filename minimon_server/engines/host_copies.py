@@ -5,7 +5,8 @@ Pinned copies and copies that do not wait are plain torch, and not yet measured 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
@@ -50,6 +51,12 @@ def moved(network: torch.nn.Module, device: torch.device, *, non_blocking: bool 
     # What moves in inference mode can be moved no more outside of it, and quantised weights not even in it.
     with torch.inference_mode(False), torch.no_grad():
         network.to(device, non_blocking=non_blocking)
+
+
+def move(pipeline: Any, parts: Iterable[str], device: torch.device) -> None:
+    """Move networks of a pipeline, by name, to a device; exact: numbers stay as they are."""
+    for part in parts:
+        moved(getattr(pipeline, part), device)
 
 
 def _places(tensors: list[torch.Tensor], *, pin: bool) -> dict[int, torch.Tensor]:

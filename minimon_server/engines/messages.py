@@ -265,7 +265,11 @@ class Engine(Protocol):
         """Draw requests of one `company`, or a single one, each told by its own report as `draw` does.
 
         `deliver` hears of each of them once. What one cannot have costs no other anything; raises `EngineLost`.
+        Within a report of `draw` it may be called after `has_room_for`; what turns out not to fit is `NotNow`.
         """
+
+    def has_room_for(self, requests: Sequence[DrawRequest]) -> bool:
+        """Whether these can be drawn together within a report of what is being drawn, which changes nothing of it."""
 
     def close(self) -> None:
         """Give everything back."""

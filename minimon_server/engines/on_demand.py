@@ -192,6 +192,10 @@ class OnDemand:
                 return
         self._engine.draw_together(requests, reports, deliver)
 
+    def has_room_for(self, requests: Sequence[DrawRequest]) -> bool:
+        """Whether these can be drawn within a report of what is being drawn."""
+        return self._engine is not None and self._engine.has_room_for(requests)
+
     def close(self) -> None:
         """Give everything back; a later request makes the engine anew."""
         engine, self._engine = self._engine, None

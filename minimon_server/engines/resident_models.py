@@ -19,7 +19,7 @@ from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.checkpoint_files import OnDisk, fingerprint_of_model
 from minimon_server.engines.checkpoint_loading import load_model
 from minimon_server.engines.file_hashes import FileHashes, Hashing
-from minimon_server.engines.host_copies import to_device, to_host
+from minimon_server.engines.host_copies import move, to_device, to_host
 from minimon_server.engines.memory_tally import MemoryTally, Resident
 from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.part_contents import Content, contents_of, stamps_of
@@ -27,7 +27,7 @@ from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Tier
 from minimon_server.engines.sdxl_acceleration import Accelerated, accelerate
 from minimon_server.engines.sdxl_decoding import Previews
-from minimon_server.engines.sdxl_ladder import HOME, Ladder, move
+from minimon_server.engines.sdxl_ladder import HOME, Ladder
 from minimon_server.engines.sdxl_loading import Loading, Place
 from minimon_server.engines.sdxl_memory import give_memory_back, is_out_of_memory, parts_bytes, weights_bytes
 from minimon_server.engines.weight_files import hashed_parts, weight_files
@@ -241,8 +241,21 @@ class ResidentModels:
         fingerprint = fingerprint_of_model(folder)
         previews = Previews(pipeline.vae)
         self._parts |= added
-        told = (previews, fingerprint, rests, stack, hashing, done, parts, stamps, name, pipeline.scheduler)
-        return Loaded(name, folder, pipeline, *told)
+        return Loaded(
+            name,
+            folder,
+            pipeline,
+            previews,
+            fingerprint,
+            rests,
+            stack,
+            hashing,
+            done,
+            parts,
+            stamps,
+            told=name,
+            scheduler=pipeline.scheduler,
+        )
 
     def _apply(self, change: Change, reason: str) -> None:
         """Do what the policy has decided."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from minimon_server.engines.messages import (
     DrawRequest,
     EngineFault,
     EngineLost,
+    NotNow,
     Report,
     Stopped,
 )
@@ -34,6 +35,7 @@ from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
 from minimon_server.engines.resident_models import Loaded, ResidentModels
 from minimon_server.engines.schedulers import SCHEDULERS
+from minimon_server.engines.sdxl_beside import Running, SetUp
 from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing, Teller, Tells
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
@@ -47,16 +49,6 @@ from minimon_server.engines.weight_files import FindAdapter, by_stem
 from minimon_server.logs import Logger
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _SetUp:
-    """What a request is drawn with."""
-
-    model: Loaded
-    worn: Worn
-    ladder: Ladder
-    canvas: Canvas
 
 
 class SdxlEngine:
@@ -93,6 +85,7 @@ class SdxlEngine:
         self._place: Place | None = None
         self._device_here = here or DeviceHere(wish)
         self._residents: ResidentModels | None = None
+        self._running: Running | None = None
         self._trained = TrainedWords(models.root / "embeddings", log)
 
     @property
@@ -119,15 +112,18 @@ class SdxlEngine:
         try:
             with self._references.shown(request, inputs, unet, place, set_up.ladder, tell) as shown:
                 drawing = self._over(set_up, request, teller, inputs, shown)
+                self._running = Running(request, set_up, shown, lambda one: Ladder(one, place, self._log, self._tally))
                 set_up.model.accelerated.tell_by(lambda: tell(0, 1))
                 with ordered_kernels(place):
                     return drawing.all()
         finally:
+            self._running = None
             set_up.ladder.undo()  # also where it is not even begun
 
     def draw_together(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
         """Draw requests of one company side by side, each told for itself; see `Engine.draw_together`."""
-        if len(requests) == 1:
+        running = self._running  # then this is between two steps of it
+        if len(requests) == 1 and running is None:
             one_by_one(self, requests, reports, deliver)
             return
         tellers = [Teller(report) for report in reports]
@@ -135,7 +131,10 @@ class SdxlEngine:
         try:
             odd = self._unless_lost(requests[0].model, lambda: self._side_by_side(requests, tellers, crowd))
         except (EngineFault, Stopped) as error:
-            crowd.end_all(error)
+            crowd.end_all(NotNow() if running and isinstance(error, EngineFault) else error)
+            return
+        if running:
+            crowd.end_all(NotNow())
             return
         # Each for itself: what the model computes of them may be no number in these floats.
         one_by_one(
@@ -149,7 +148,7 @@ class SdxlEngine:
         """Draw all that can stand in rows, and return the places of the others."""
         for index, request in enumerate(requests):
             crowd.each(index, partial(refuse_what_cannot_be, request))
-        set_up = self._ready_for(requests[0], crowd)
+        set_up = self._running.beside(requests[0]) if self._running else self._ready_for(requests[0], crowd)
         drawings: dict[int, Drawing] = {}
 
         def stand(index: int) -> None:
@@ -168,6 +167,10 @@ class SdxlEngine:
         finally:
             set_up.ladder.undo()  # also where it is not even begun
 
+    def has_room_for(self, requests: Sequence[DrawRequest]) -> bool:
+        """Whether these can be drawn within a report of what is being drawn; see `Running.has_room_for`."""
+        return self._running is not None and self._running.has_room_for(requests)
+
     def _unless_lost(self, model: str, work: Callable[[], T]) -> T:
         """Return what `work` does; raise `EngineLost` where the device went away meanwhile."""
         try:
@@ -179,14 +182,14 @@ class SdxlEngine:
         # Nothing is given back: whatever is asked of the device now fails.
         raise EngineLost("The device that draws was lost while this was drawn.")
 
-    def _ready_for(self, request: DrawRequest, teller: Tells) -> _SetUp:
+    def _ready_for(self, request: DrawRequest, teller: Tells) -> SetUp:
         """Return the model that a request needs, as it needs it."""
         try:
             folder = self._models.find(request.model)
             canvas = Canvas(request, folder.native_size)
             others, rests = self._kept().make_room, self._plan is not None and bool(self._plan.offload.value)
             ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally, others, rests=rests)
-            return _SetUp(*self._dressed(request, folder, teller, ladder), ladder, canvas)
+            return SetUp(*self._dressed(request, folder, teller, ladder), ladder, canvas)
         except BrokenModel as error:
             text = str(error)
         give_memory_back()  # outside the handler, where what was read of the model is gone
@@ -194,7 +197,7 @@ class SdxlEngine:
 
     def _over(
         self,
-        set_up: _SetUp,
+        set_up: SetUp,
         request: DrawRequest,
         teller: Teller,
         inputs: Mapping[str, bytes] = NO_INPUTS,

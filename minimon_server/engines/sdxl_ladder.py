@@ -16,7 +16,7 @@ import torch
 
 from minimon_server.engines.checkpoint_files import OnDisk
 from minimon_server.engines.guidance_rows import row_by_row
-from minimon_server.engines.host_copies import moved
+from minimon_server.engines.host_copies import move
 from minimon_server.engines.memory_advice import advise
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
@@ -133,6 +133,11 @@ class Ladder:
     def look_at_need(self, stage: Stage, needed: int) -> None:
         """The same before a stage that is known to take `needed` bytes at the least."""
         self._expect(stage, lambda: needed)
+
+    @property
+    def has_room_for_one(self) -> bool:
+        """Whether a picture may fit as it is; takes no rung."""
+        return not (self._short("drawing", self._drawing_floor()) or self._short("decoding", self._decoding_floor()))
 
     def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
         left, tried = self._rungs(), list[str]()
@@ -262,9 +267,8 @@ class Ladder:
 
     def _drawing_floor(self) -> int:
         width, height = self._latents()
-        return drawing_floor(
-            self._pipeline.unet, width * height, 1 if "slice" in self.taken else self.rows * self.width
-        )
+        rows = 1 if "slice" in self.taken else self.rows * self.width
+        return drawing_floor(self._pipeline.unet, width * height, rows)
 
     def _decoding_floor(self) -> int:
         side = self._tile_side() * pixels_of_a_latent(self._pipeline.vae) if self.is_tiled else 2**31
@@ -293,9 +297,3 @@ class Ladder:
             f"{what}: {self._size()} pixels with {self._request.model} need more than there is here; "
             f"stage: {stage}; tried: {', '.join(tried)}."
         )
-
-
-def move(pipeline: Any, parts: Any, device: torch.device) -> None:
-    """Move networks of a pipeline, by name, to a device; exact: numbers stay as they are."""
-    for part in parts:
-        moved(getattr(pipeline, part), device)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from minimon_server.engines.messages import Deliver, DrawnPicture, EngineFault, Phase, Stopped
+from minimon_server.engines.messages import Deliver, EngineFault, Outcome, Phase, Stopped
 from minimon_server.engines.sdxl_drawing import Drawing, Teller
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_numbers import NotANumber
@@ -30,7 +30,7 @@ class Crowd:
         """The places of those that have not ended."""
         return list(self._tellers)
 
-    def end(self, index: int, outcome: DrawnPicture | EngineFault | Stopped) -> None:
+    def end(self, index: int, outcome: Outcome) -> None:
         """Let one end, if it has not ended yet."""
         if self._tellers.pop(index, None) is not None:
             self._deliver(index, outcome)
@@ -44,10 +44,10 @@ class Crowd:
             return False
         return True
 
-    def end_all(self, fault: EngineFault | Stopped) -> None:
+    def end_all(self, outcome: Outcome) -> None:
         """Let all that are left end in the same way."""
         for index in self.left:
-            self.end(index, fault)
+            self.end(index, outcome)
 
     def tell(self, phase: Phase, current: int, total: int, preview: bytes | None = None) -> None:
         """Tell all; raise `Stopped` when nobody is left."""

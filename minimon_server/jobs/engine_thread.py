@@ -40,6 +40,14 @@ class EngineThread:
 
         await self._call(lambda: self._draw_together(requests, reports, hand_over))
 
+    def has_room_for(self, requests: Sequence[DrawRequest]) -> bool:
+        """Whether the engine can draw these within a report of what it draws. For its own thread."""
+        return self._engine is not None and self._engine.has_room_for(requests)
+
+    def draw_between(self, requests: Sequence[DrawRequest], reports: Sequence[Report], deliver: Deliver) -> None:
+        """Let the engine draw these within a report of what it draws. For its own thread; `deliver` is called on it."""
+        self._made().draw_together(requests, reports, deliver)
+
     async def discard(self) -> None:
         """Close the engine; the next request makes another."""
         await self._call(self._close)

@@ -175,7 +175,7 @@ class Interactive:
         began = self._begin(visits)
         requests, reports = [visit.request for visit in visits], [visit.report for visit in visits]
         try:
-            await engine.draw_together(requests, reports, lambda index, found: self._end(visits[index], found, began))
+            await engine.draw_together(requests, reports, lambda index, found: self.settle(visits[index], found, began))
         except EngineLost as lost:
             for visit in visits:
                 visit.fail(lost)
@@ -196,8 +196,28 @@ class Interactive:
         self._now = list(visits)
         return began
 
-    def _end(self, visit: Visit, outcome: Outcome, began: float) -> None:
-        """Tell whoever waits what became of a drawing, if somebody still does."""
+    def take_between(self) -> tuple[list[Visit], float]:
+        """Take those who are to be drawn between two steps of a job, and say when that begins; none: an empty list.
+
+        To be followed by `settle` for each of them, and `rest`; or by `put_back`.
+        """
+        visits = self.next() if self._waiting and not self._waiting[0].alone else []
+        return visits, self._begin(visits) if visits else 0.0
+
+    def put_back(self, visits: Sequence[Visit]) -> None:
+        """Let those who were taken and not drawn wait where they were."""
+        self._now = []
+        self._waiting.extendleft(visit for visit in reversed(visits) if not visit.future.done())
+        self._arrived.set()
+
+    def rest(self) -> None:
+        """Nothing of these is in the engine's hands any more."""
+        self._now = []
+
+    def settle(self, visit: Visit, outcome: Outcome, began: float) -> None:
+        """Tell whoever waits what became of a drawing, if somebody still does and nobody has told it."""
+        if visit.has_ended:
+            return
         visit.has_ended = True
         if isinstance(outcome, NotNow):
             self._again(visit)

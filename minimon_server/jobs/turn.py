@@ -75,6 +75,10 @@ class Turn:
             return Reply.STOP
         return Reply.SHOW if followed else Reply.GO_ON
 
+    def keep(self) -> None:
+        """Prolong the lease while the engine draws something else between two steps: called on its thread."""
+        post(self._loop, self._moved.set)
+
     async def begin(self) -> bool:
         """Count the attempt; return False when the job is not ours any longer, or the engine was told to stop."""
         async with self._writing:

@@ -12,6 +12,7 @@ from typing import Final
 
 from minimon_server.beside import cancelled
 from minimon_server.engines.messages import Drawn, EngineFault, EngineLost, Stopped
+from minimon_server.jobs.between import Between
 from minimon_server.jobs.ending import UNEXPECTED, Ending
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.events import Events
@@ -203,16 +204,17 @@ class Worker:
         if self._draining.is_set():
             turn.stop("released")
         beating = asyncio.create_task(turn.beat())
+        between = Between(turn, self._interactive, self._engine, self._log, self._monotonic)
         began = self._monotonic()
         try:
-            drawn, ended = await self._drawn(turn)
+            drawn, ended = await self._drawn(turn, between)
         except Fenced:
             drawn = ended = None
         finally:
             await cancelled(beating)
             self._turn = None
             self.idling.used()
-        seconds = self._monotonic() - began
+        seconds = self._monotonic() - began - between.seconds
         if drawn is None:
             await self._all_stored()
             self._ending.tell(turn, ended, seconds)
@@ -239,11 +241,11 @@ class Worker:
             await self._storing[1]
             self._storing = None
 
-    async def _drawn(self, turn: Turn) -> tuple[Drawn | None, Job | None]:
+    async def _drawn(self, turn: Turn, between: Between) -> tuple[Drawn | None, Job | None]:
         """Let the engine draw; return what it drew, or how the job ended without: None when somebody else ended it."""
         try:
             inputs = await self._inputs.files_of(turn.job.request)
-            return await self._engine.draw(turn.job.request, turn.report, inputs), None
+            return await self._engine.draw(turn.job.request, between.report, inputs), None
         except InputLost as error:
             self._log.error(NO_INPUT, job=turn.job.id, digest=str(error))
             return None, await self._ending.fail(turn.job, NO_INPUT, retry=False)

@@ -50,6 +50,10 @@ class Painter:
         """Draw one after the other."""
         one_by_one(self, requests, reports, deliver)
 
+    def has_room_for(self, requests: Sequence[DrawRequest]) -> bool:
+        """Draw nothing between steps."""
+        return False
+
     def close(self) -> None:
         self.closed = True
 

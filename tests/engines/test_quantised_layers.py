@@ -12,6 +12,7 @@ import torch
 
 from bench.quantised import decibels
 from minimon_server.engines.acceleration_table import SCHEMES
+from minimon_server.engines.host_copies import move
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.quantised_layers import (
@@ -24,7 +25,6 @@ from minimon_server.engines.quantised_layers import (
     widened_layers,
 )
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.engines.sdxl_ladder import move
 from minimon_server.engines.sdxl_memory import parts_bytes
 from minimon_server.engines.sdxl_numbers import in_float32
 from minimon_server.logs import Logger

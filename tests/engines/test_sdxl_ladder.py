@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from minimon_server.engines.host_copies import move
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawnPicture, DrawRequest, EngineFault, Progress
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.engines.sdxl_ladder import HOME, LARGEST_TILE, Ladder, move
+from minimon_server.engines.sdxl_ladder import HOME, LARGEST_TILE, Ladder
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import EXHAUSTED, pipeline

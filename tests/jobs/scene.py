@@ -115,6 +115,7 @@ class Sketcher:
     def __init__(self) -> None:
         self.loaded: str | None = None
         self.drawn: list[DrawRequest] = []
+        self.is_roomy = False
         self.calls: list[int] = []  # how many were drawn side by side
         self.inputs: list[dict[str, bytes]] = []
         self.reports: list[Progress] = []
@@ -152,6 +153,10 @@ class Sketcher:
         """Draw one after the other."""
         self.calls.append(len(requests))
         one_by_one(self, requests, reports, deliver)
+
+    def has_room_for(self, requests: Sequence[DrawRequest]) -> bool:
+        """Say what the test has chosen."""
+        return self.is_roomy
 
     def close(self) -> None:
         """Count that it was given back."""
