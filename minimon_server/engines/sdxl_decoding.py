@@ -50,7 +50,7 @@ def decode_together(vae: Any, latents: Sequence[torch.Tensor]) -> list[Decoded |
         return [_decoded(vae, latents[0])]
     images: torch.Tensor = vae.decode(_unscaled(vae, torch.cat(list(latents)).to(vae.dtype)), return_dict=False)[0]
     dtype = str(vae.dtype).removeprefix("torch.")
-    shades = [_shades(image) for image in images.split(1)]
+    shades = [_shades(image) for image in images.split_with_sizes([1] * len(latents))]
     return [
         (pixels, dtype) if pixels is not None else _decoded(vae, one)
         for pixels, one in zip(shades, latents, strict=True)

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import torch
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import rescale_noise_cfg
@@ -22,6 +22,8 @@ from minimon_server.engines.sdxl_memory import pixels_of_a_latent
 from minimon_server.engines.sdxl_numbers import NotANumber
 from minimon_server.engines.sdxl_prompts import Spoken
 from minimon_server.engines.sdxl_schedulers import fresh
+
+RESCALED: Final[Any] = rescale_noise_cfg  # the library says no types
 
 
 def can_stand_in_rows(pipeline: Any) -> bool:
@@ -133,7 +135,7 @@ class Row:
             avoided, asked = noise.chunk(2)
             noise = avoided + request.guidance_scale * (asked - avoided)
             if request.guidance_rescale > 0.0:
-                noise = rescale_noise_cfg(noise, asked, guidance_rescale=request.guidance_rescale)
+                noise = RESCALED(noise, asked, guidance_rescale=request.guidance_rescale)
         self._torn = True
         self.latents = self._scheduler.step(noise, timestep, self.latents, **self._options, return_dict=False)[0]
         self._torn = False
@@ -186,7 +188,7 @@ class Rows:
             },
             return_dict=False,
         )[0]
-        for row, noise in zip(group, found.split([len(one.sample) for one in asked]), strict=True):
+        for row, noise in zip(group, found.split_with_sizes([len(one.sample) for one in asked]), strict=True):
             row.most = max(row.most, len(group))
             try:
                 row.advance(noise)

@@ -104,11 +104,12 @@ class Together:
     def _spoken(self) -> dict[int, Spoken]:
         """Return the words of each, as embeddings; one that cannot be asked ends alone."""
         found: dict[int, Spoken] = {}
+
+        def speak(index: int) -> None:
+            found[index] = self._ladder.run("prompt", self._drawings[index].spoken)
+
         for index in self._crowd.left:
-            words: list[Spoken] = []
-            drawing = self._drawings[index]
-            if self._crowd.each(index, lambda of=drawing, to=words: to.append(self._ladder.run("prompt", of.spoken))):
-                found[index] = words[0]
+            self._crowd.each(index, partial(speak, index))
         return found
 
     def _lose(self, row: Row, error: Exception) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def play(folder: Path, scene: Scene, engine: Sketcher | None = None, batch: int 
     asyncio.run(run())
 
 
-def draw(at: Studio, prompt: str = "a creature", **changes: object) -> asyncio.Task[object]:
+def draw(at: Studio, prompt: str = "a creature", **changes: Any) -> asyncio.Task[object]:
     return asyncio.create_task(at.interactive.draw(request(prompt=prompt, **changes)))
 
 
@@ -104,7 +105,7 @@ def test_who_comes_just_after_others_is_given_time_to_be_followed(
 
 def test_only_what_can_be_drawn_side_by_side_is(tmp_path: Path) -> None:
     async def scene(at: Studio) -> None:
-        asked = [{}, {"width": 128}, {}, {"model": "other"}, {"width": 128}]
+        asked: list[dict[str, Any]] = [{}, {"width": 128}, {}, {"model": "other"}, {"width": 128}]
         await asyncio.gather(*(draw(at, f"creature {number}", **one) for number, one in enumerate(asked)))
         assert at.engine.calls == [2, 2, 1]
         assert [one.prompt[-1] for one in at.engine.drawn] == ["0", "2", "1", "4", "3"]
