@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench import (
+    batches,
     certificate,
     certify,
     client,
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[[Stage], Part]] = {
     "startup": startup.measure,
     "memory": memory.measure,
     "jobs": jobs.measure,
+    "batches": batches.measure,
     "pictures": pictures.measure,
     "prompts": prompts.measure,
     "switches": switches.measure,

@@ -7,6 +7,7 @@ from typing import Any
 MODEL = "small"
 SIDE = 64  # pixels
 STEPS = 12
+BATCH = 8  # pictures in one call, where calls have several
 
 
 def wish(seed: int, steps: int = STEPS) -> dict[str, Any]:
