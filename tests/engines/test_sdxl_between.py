@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     AdapterUse,
     DrawnPicture,
@@ -22,6 +23,7 @@ from minimon_server.engines.messages import (
     Stopped,
 )
 from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.residency import Budgets
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import EXHAUSTED, pipeline
@@ -155,6 +157,32 @@ def test_what_does_not_fit_after_all_waits_for_its_turn(engine: SdxlEngine, requ
         handle.remove()
     assert [type(one) for one in interrupted.found] == [NotNow]
     assert pixels(engine, job) == right
+
+
+def test_it_is_drawn_by_the_model_of_the_job_and_puts_no_other_out_of_memory(
+    models: Path, quiet: Logger, tally: MemoryTally, request_for: Asking
+) -> None:
+    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet, tally, budgets=Budgets(host=1024 * 2**20))
+    engine.draw(request_for(model="other", steps=1), go_on)
+    job = request_for(steps=2)
+    right = pixels(engine, job)
+    model, kept = engine._model, tally.resident
+
+    def large(_: Any, arguments: tuple[Any, ...]) -> None:
+        if arguments[0].shape[-1] > 16:
+            raise torch.OutOfMemoryError(EXHAUSTED)
+
+    fits = Interrupted(engine, [request_for(seeds=(50,))])
+    assert pixels(engine, job, fits) == right
+    handle = pipeline(engine).unet.conv_in.register_forward_pre_hook(large)
+    short = Interrupted(engine, [request_for(width=128, height=128)])
+    assert pixels(engine, job, short) == right
+    handle.remove()
+    assert [type(one) for one in (*fits.found, *short.found)] == [DrawnPicture, NotNow]
+    assert [one.model for one in kept] == ["other", "small"]
+    assert (tally.resident, engine._model, engine.loaded) == (kept, model, "small")
+    assert (tally.loads, tally.evictions) == (2, 0)
+    engine.close()
 
 
 def test_a_device_that_is_lost_between_two_steps_is_lost_to_the_job(

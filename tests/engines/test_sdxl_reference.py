@@ -22,7 +22,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpain
 )
 
 from minimon_server.engines.ip_adapter_files import ROOT, Variant
-from minimon_server.engines.messages import DrawRequest, Stopped
+from minimon_server.engines.messages import DrawRequest, Progress, Stopped
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
@@ -152,9 +152,27 @@ def test_it_goes_beside_a_stack_of_loras(engine: SdxlEngine, root: Path, request
     assert np.array_equal(drawn(engine, request_for()), bare)
 
 
-def test_a_seed_is_the_same_picture_alone_and_beside_others(engine: SdxlEngine, request_for: Asking) -> None:
-    several = engine.draw(request_for(seeds=(6, 7), ip_adapter=use("full")), go_on, INPUTS).pictures
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_seed_is_the_same_picture_alone_and_beside_others(
+    engine: SdxlEngine, request_for: Asking, exact: bool
+) -> None:
+    several = engine.draw(request_for(seeds=(6, 7), ip_adapter=use("full"), exact=exact), go_on, INPUTS).pictures
     assert several[1].pixels == drawn(engine, request_for(ip_adapter=use("full"))).tobytes()
+    assert "batch" not in several[1].metadata
+
+
+def test_no_creature_is_drawn_beside_it_between_its_steps(engine: SdxlEngine, request_for: Asking) -> None:
+    room: list[bool] = []
+
+    def heard(said: Progress) -> bool:
+        if said.phase == "drawing" and 0 < said.current < said.total:
+            room.extend(engine.has_room_for([one]) for one in (request_for(), request_for(ip_adapter=use("plain"))))
+        return True
+
+    engine.draw(request_for(steps=2, ip_adapter=use("plain")), heard, INPUTS)
+    assert room == [False, False]
+    engine.draw(request_for(steps=2, ip_adapter=use("plain", 0.0)), heard, INPUTS)  # not shown
+    assert room[2:] == [True, False]
 
 
 @pytest.mark.parametrize("stop_at", [("loading", 0), ("loading", 3), ("drawing", 0), ("drawing", 2), ("decoding", 0)])
