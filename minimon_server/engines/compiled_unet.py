@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 
 from minimon_server.engines.acceleration_plan import Accelerations, Chosen
+from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.sdxl_loading import forget_signatures
 from minimon_server.engines.sdxl_memory import is_out_of_memory
 from minimon_server.errors import Text
@@ -22,6 +23,13 @@ MOST_BUCKETS: Final = 16
 # No CUDA graphs of inductor's own: they keep pointers to weights, which offloading and merging would leave behind.
 MODES: Final = {"cuda": "max-autotune-no-cudagraphs", "cpu": "default"}
 Bucket = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class NoGraph(EngineFault):
+    """There is no graph for a size yet, and none may be made now."""
+
+    def __init__(self) -> None:
+        super().__init__("No graph of the compiled UNet serves this size yet.")
 
 
 class CompiledUnet:
@@ -49,6 +57,7 @@ class CompiledUnet:
         self._buckets: set[Bucket] = set()
         self._refused: set[Bucket] = set()
         self._broken = False
+        self.only_known = False  # raise `NoGraph` where a graph would have to be made, which takes minutes
         self.tell: Callable[[], None] = lambda: None  # called before a bucket is compiled, which takes minutes
         # Each bucket is a graph of its own: torch would give up after eight of them.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, most + 1)
@@ -60,13 +69,20 @@ class CompiledUnet:
         """The sizes that there are graphs for: the shapes of latents and of embeddings."""
         return frozenset(self._buckets)
 
+    def width(self, most: int) -> int:
+        """Return how many of `most` pictures to ask for at once: few widths, for each is a graph of its own."""
+        if self._broken:
+            return most
+        return 1 if self.only_known else 1 << (most.bit_length() - 1)
+
     def __call__(self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, **named: Any) -> Any:
         """Return what the network's own `forward` would."""
         bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape)
         if not self._is_served(bucket, sample.dtype):
             return self._whole(sample, timestep, encoder_hidden_states, **named)
-        # A Python number as the time would be a graph for each; so might a part of another tensor.
-        timestep = torch.as_tensor(timestep, device=sample.device).clone()
+        # A Python number as the time would be a graph for each; so might a part of another tensor, or one time for all
+        # rows beside one for each: the network itself expands it so.
+        timestep = torch.as_tensor(timestep, device=sample.device).expand(len(sample)).clone()
         try:
             found = self._compiled(sample, timestep, encoder_hidden_states, **named)
         except Exception as error:  # whatever dynamo, inductor, triton and a compiler raise
@@ -96,6 +112,8 @@ class CompiledUnet:
             self._refused.add(bucket)
             self._log.warning("a size that no compiled graph serves", graphs=len(self._buckets), **told)
             return False
+        if self.only_known:
+            raise NoGraph
         self._log.info("compiling the UNet", **told)
         self.tell()
         return True

@@ -241,20 +241,9 @@ class ResidentModels:
         fingerprint = fingerprint_of_model(folder)
         previews = Previews(pipeline.vae)
         self._parts |= added
+        scheduler = pipeline.scheduler
         return Loaded(
-            name,
-            folder,
-            pipeline,
-            previews,
-            fingerprint,
-            rests,
-            stack,
-            hashing,
-            done,
-            parts,
-            stamps,
-            told=name,
-            scheduler=pipeline.scheduler,
+            name, folder, pipeline, previews, fingerprint, rests, stack, hashing, done, parts, stamps, name, scheduler
         )
 
     def _apply(self, change: Change, reason: str) -> None:

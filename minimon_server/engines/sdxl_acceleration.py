@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,18 @@ class Accelerated:
         """Call `tell` before whatever takes minutes while a picture is drawn."""
         if self.compiled is not None:
             self.compiled.tell = tell
+
+    @contextmanager
+    def only_known_graphs(self) -> Iterator[None]:
+        """Compile nothing meanwhile: `NoGraph` is raised instead."""
+        if self.compiled is None:
+            yield
+            return
+        self.compiled.only_known = True
+        try:
+            yield
+        finally:
+            self.compiled.only_known = False
 
 
 def accelerate(

@@ -16,6 +16,7 @@ import torch
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import rescale_noise_cfg
 from diffusers.utils.torch_utils import randn_tensor
 
+from minimon_server.engines.compiled_unet import CompiledUnet
 from minimon_server.engines.messages import DrawRequest, EngineFault, Stopped
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_memory import pixels_of_a_latent
@@ -173,8 +174,15 @@ class Rows:
         yield from ([row] for row in unfinished if row.request.exact)
         free = sorted((row for row in unfinished if not row.request.exact), key=lambda row: row.shape)
         for _, alike in groupby(free, key=lambda row: row.shape):
-            group, width = list(alike), self._ladder.width
-            yield from (group[at : at + width] for at in range(0, len(group), width))
+            group = list(alike)
+            while group:
+                width = self._width(min(len(group), self._ladder.width))
+                yield group[:width]
+                group = group[width:]
+
+    def _width(self, most: int) -> int:
+        forward = vars(self._unet).get("forward")
+        return forward.width(most) if isinstance(forward, CompiledUnet) else most
 
     def _evaluate(self, group: list[Row]) -> None:
         asked = [row.question() for row in group]

@@ -153,7 +153,8 @@ class Layer(torch.nn.Module):
 
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
         """Return a tuple, as a UNet does."""
-        return (self.linear(sample) * timestep + encoder_hidden_states.sum(),)
+        times = torch.as_tensor(timestep).reshape(-1, 1)  # one for all rows, or one for each
+        return (self.linear(sample) * times + encoder_hidden_states.sum(),)
 
 
 def asked_of(network: Any, rows: int, time: Any = 3) -> torch.Tensor:
@@ -180,7 +181,7 @@ def test_each_size_is_compiled_once_and_what_no_graph_serves_is_told(log: Logger
     compiled = compiled_over(network, log, most=2)
     compiled.tell = lambda: heard.append("loading")
     for rows in (1, 2, 1, 2, 3, 3):
-        for time in (3, torch.tensor(4), 5):
+        for time in (3, torch.tensor(4), torch.full((rows,), 5)):
             assert torch.allclose(asked_of(network, rows, time), asked_of(plain, rows, time))
     assert counters["stats"]["unique_graphs"] == 2
     assert compiled.buckets == {((1, 8), (1, 2)), ((2, 8), (2, 2))}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from minimon_server.engines.compiled_unet import CompiledUnet
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import (
     AdapterUse,
@@ -25,8 +26,10 @@ from minimon_server.engines.messages import (
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.residency import Budgets
 from minimon_server.engines.sdxl import SdxlEngine
+from minimon_server.engines.sdxl_acceleration import Accelerated
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import EXHAUSTED, pipeline
+from tests.engines.quantised_scene import planned
 
 Asking = Callable[..., DrawRequest]
 
@@ -182,6 +185,30 @@ def test_it_is_drawn_by_the_model_of_the_job_and_puts_no_other_out_of_memory(
     assert [one.model for one in kept] == ["other", "small"]
     assert (tally.resident, engine._model, engine.loaded) == (kept, model, "small")
     assert (tally.loads, tally.evictions) == (2, 0)
+    engine.close()
+
+
+def test_where_the_unet_is_compiled_no_graph_is_made_between_two_steps(
+    models: Path, quiet: Logger, request_for: Asking
+) -> None:
+    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
+    engine.draw(request_for(steps=1), go_on)
+    assert engine._model is not None
+    compiled = CompiledUnet(pipeline(engine).unet, planned(use_compile=True), "cpu", quiet)
+    compiled._compiled = compiled._whole  # when a graph is made is looked at here, not what it computes
+    engine._model.accelerated = Accelerated(compiled=compiled)
+    some = [request_for(seeds=(number,), exact=False) for number in (50, 51, 52)]
+    known = Interrupted(engine, some)
+    right = pixels(engine, request_for(steps=2), known)
+    assert ["batch" in one.metadata for one in known.found if isinstance(one, DrawnPicture)] == [False] * 3
+    unknown = Interrupted(engine, [request_for(seeds=(50,), guidance_scale=1.0)])
+    assert pixels(engine, request_for(steps=2), unknown) == right
+    assert [type(one) for one in unknown.found] == [NotNow]
+    assert [rows for (rows, *_), _ in compiled.buckets] == [2]
+    engine.draw_together(some, [go_on] * 3, lambda _, outcome: known.found.append(outcome))
+    told = [one.metadata.get("batch") for one in known.found[3:] if isinstance(one, DrawnPicture)]
+    assert told == [2, 2, None]
+    assert {rows for (rows, *_), _ in compiled.buckets} == {2, 4}
     engine.close()
 
 
