@@ -82,7 +82,11 @@ class CompiledUnet:
             return self._whole(sample, timestep, encoder_hidden_states, **named)
         # A Python number as the time would be a graph for each; so might a part of another tensor, or one time for all
         # rows beside one for each: the network itself expands it so.
-        timestep = torch.as_tensor(timestep, device=sample.device).expand(len(sample)).clone()
+        timestep = (
+            torch.as_tensor(timestep, device=sample.device)
+            .expand(len(sample))
+            .clone(memory_format=torch.contiguous_format)
+        )
         try:
             found = self._compiled(sample, timestep, encoder_hidden_states, **named)
         except Exception as error:  # whatever dynamo, inductor, triton and a compiler raise
