@@ -29,6 +29,7 @@ from bench import (
     prompts,
     report,
     startup,
+    stock,
     switches,
 )
 from bench.errors import BenchError, ToolMissingError
@@ -48,6 +49,7 @@ PARTS: dict[str, Callable[[Stage], Part]] = {
     "pictures": pictures.measure,
     "prompts": prompts.measure,
     "switches": switches.measure,
+    "stock": stock.measure,
 }
 PROFILED = {"generate": generate.SHAPE, "certify": certify.MANY}
 COLUMNS = (contenders.OURS, contenders.PLAIN, contenders.NGINX, contenders.NGINX_ONE, contenders.BARE)

@@ -79,7 +79,7 @@ def run(stage: Stage, raw: Raw, racers: Sequence[Racer]) -> Seen:
         with pinned(stage.cores.server):
             seen.disk.append(disk.append(stage.folder / "disk", PAGE * PAGES_A_COMMIT, DISK_SECONDS))
         alone, several = list(islice(seeds, stage.plan.jobs_a_round)), list(islice(seeds, AT_ONCE))
-        with _Foreign(stage.cores.server, pids, seen.foreign):
+        with Foreign(stage.cores.server, pids, seen.foreign):
             with _used(raw.pid, seen.times[RAW], len(alone) + len(several)):
                 _raw_round(seen.times[RAW], raw, alone, several)
             for racer in racers:
@@ -140,7 +140,7 @@ def _used(pid: int, times: Times, jobs: int) -> Iterator[None]:
     times.processor_ms.append(1000 * (proc.cpu_seconds(pid) - before) / jobs)
 
 
-class _Foreign:
+class Foreign:
     """Adds to a list which share of a core others than some processes used while this was open."""
 
     def __init__(self, core: int, pids: Sequence[int], shares: list[float]) -> None:

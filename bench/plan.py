@@ -31,6 +31,8 @@ class Plan:
     picture_rounds: int
     prompt_rounds: int
     switch_rounds: int
+    stock_rounds: int
+    stock_hits: int
 
 
 FULL = Plan(
@@ -51,6 +53,8 @@ FULL = Plan(
     picture_rounds=15,
     prompt_rounds=31,
     switch_rounds=15,
+    stock_rounds=8,
+    stock_hits=200,
 )
 QUICK = Plan(
     rounds=2,
@@ -70,6 +74,8 @@ QUICK = Plan(
     picture_rounds=3,
     prompt_rounds=3,
     switch_rounds=3,
+    stock_rounds=2,
+    stock_hits=60,
 )
 
 
