@@ -18,6 +18,8 @@ from minimon_server.errors import MinimonError
 from minimon_server.logs import Logger
 
 PAUSE_SECONDS: Final = 30.0
+# What was taken is on its way to a player: whoever draws the next waits until that is sent, not to be in its way.
+BREATH_SECONDS: Final = 0.02
 CLOSE_SECONDS: Final = 5.0
 
 
@@ -170,6 +172,7 @@ class Stock:
             rarity = self.lacking()
             if rarity is None:
                 await self._changed.wait()
+                await asyncio.sleep(BREATH_SECONDS)
                 continue
             try:
                 await self.add(await make(rarity))

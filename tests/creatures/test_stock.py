@@ -229,6 +229,30 @@ def test_it_is_filled_where_it_is_emptiest_and_asks_again_for_what_was_set_aside
     play(scene)
 
 
+def test_the_answer_that_takes_from_a_full_stock_is_sent_before_the_next_is_drawn() -> None:
+    async def scene() -> None:
+        stock, made = Stock(dict.fromkeys(RARITIES, 1), Shelf(), quiet()), list[Rarity]()
+
+        async def make(rarity: Rarity) -> Finished:
+            made.append(rarity)
+            return creature(len(made), rarity)
+
+        filling = asyncio.create_task(stock.keep_full(make))
+        await until(lambda: stock.lacking() is None)
+        full = len(made)
+        await asyncio.sleep(0)
+        assert stock.take(Rarity.F) is not None
+        for _ in range(50):  # as often as the loop turns for an answer, and more
+            await asyncio.sleep(0)
+        assert len(made) == full
+        await until(lambda: stock.lacking() is None)
+        assert made[full:] == [Rarity.F]
+        filling.cancel()
+        await asyncio.wait({filling})
+
+    play(scene)
+
+
 def test_a_disk_that_fails_costs_what_was_being_claimed_and_nothing_else() -> None:
     async def scene() -> None:
         shelf = Shelf()

@@ -23,7 +23,7 @@ CONFIG = """
 [parameters]
 "path.score_id" = "{score_id}"
 [[operations]]
-include-path = ["/v1/certify-score", "/v1/verify-score", "/v1/ledger/consistency"]
+include-path = ["/v1/certify-score", "/v1/verify-score", "/v1/verify-creature", "/v1/ledger/consistency"]
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "401", "403", "409", "422", "429", "5xx"]
 [[operations]]

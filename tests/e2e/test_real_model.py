@@ -56,7 +56,8 @@ def test_names_come_from_it(tmp_path: Path, grammar: tuple[str, ...], remote: bo
     assert all(allowed(name) == name for name in names)
     # Every refusal is one of what the model wrote: the two programs understood each other each time.
     refusals = ("no name in the answer that may be shown", "an answer without a text")
-    assert log.count('"reason":') == sum(map(log.count, refusals))
+    told = "".join(line for line in log.splitlines() if '"event":"acceleration"' not in line)
+    assert told.count('"reason":') == sum(map(log.count, refusals))
     if remote is not None:
         assert log.count('"name_from":"remote"') == (8 if remote else 0)
         assert log.count("no name in the answer that may be shown") == (0 if remote else 8)

@@ -18,8 +18,9 @@ def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
     begun["ip_adapter"] = IpAdapterUse("plus", InputPicture("c" * 64, 9, 9), 0.6)
     request = request_for(adapters=(AdapterUse("neon", 0.5),), hires=Hires(128, 96, 20, 0.5), **begun)
     told = describe(request, 9, MADE_BY)
-    # The native size that a request knows of is for estimates: the engine tells what it really drew at.
-    assert set(DrawRequest.__slots__) - {"seeds", "native_size"} <= set(told)
+    # The native size that a request knows of is for estimates: the engine tells what it really drew at; and `batch`,
+    # where it drew several pictures as one because they need not be exact.
+    assert set(DrawRequest.__slots__) - {"seeds", "native_size", "exact"} <= set(told)
     assert told["seed"] == 9
     assert told["adapters"] == [{"name": "neon", "weight": 0.5}]
     assert not {"id", "time", "date"} & set(told)

@@ -106,7 +106,8 @@ def test_what_the_engine_tells_of_a_picture_is_known_to_whoever_makes_it_again(
     told = picture.metadata
     hashes = {name: digest for name, digest in told["hashes"].items() if isinstance(digest, str)}
     assert set(hashes) == {"model", "vae"}
-    assert replay.differences(told, told["versions"], told["model_fingerprint"], hashes=hashes) == []
+    here = {"device": told["device"], "dtype": told["dtype"]}
+    assert replay.differences(told, told["versions"], told["model_fingerprint"], hashes=hashes, device=here) == []
 
 
 def test_a_picture_that_16_bits_cannot_encode_is_encoded_in_32(engine: SdxlEngine, request_for: Asking) -> None:

@@ -29,7 +29,7 @@ def test_the_server_is_loaded_and_changes_are_taken_apart(tmp_path: Path) -> Non
     assert rows[f"{WAIT}, p50"].median <= rows[f"{WAIT}, p99"].median
     assert rows[SWITCH].calls == 2
     log = (tmp_path / "server" / "log").read_text("utf-8")
-    assert log.count('"model loaded"') >= 4
+    assert log.count('"model loaded"') == 2  # both stay in memory: that is a warm switch
     assert log.count('"adapters merged"') >= 4
 
 
