@@ -35,7 +35,7 @@ unit: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 torture: $(VENV)/.dev $(VENV)/scan/.made ## run what is too long and too rough for every change
-	SSLYZE_PYTHON=$(VENV)/scan/bin/python $(VENV)/bin/python -m pytest -m torture tests/torture -s
+	SSLYZE_PYTHON=$(VENV)/scan/bin/python $(VENV)/bin/python -m pytest -m torture tests -s
 
 bench: $(VENV)/.bench ## measure against nginx and the plain way; needs Debian's nginx-light and wrk
 	$(VENV)/bin/python -m bench $(BENCH)

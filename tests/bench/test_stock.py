@@ -91,6 +91,7 @@ def crayon(stage: Stage) -> Contender:
     return replace(ours, program=replace(ours.program, argv=argv, env=env))
 
 
+@pytest.mark.torture
 def test_every_hit_of_a_real_race_comes_out_of_the_stock(tmp_path: Path) -> None:
     stage = stage_in(tmp_path)
     found = stock.race(stage, crayon(stage))

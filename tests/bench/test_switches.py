@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 from bench.report import Figure
@@ -12,6 +13,7 @@ from bench.switches import FLOOR, LIBRARY, OURS, _rows, build
 from minimon_server.logs import Lines, LogSink
 
 
+@pytest.mark.torture
 def test_every_switch_is_measured_beside_the_library_and_a_floor(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     descriptor = os.open(os.devnull, os.O_WRONLY)

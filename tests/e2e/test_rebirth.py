@@ -115,7 +115,7 @@ def test_a_picture_between_two_losses_is_a_new_count(tmp_path: Path) -> None:
 
 
 def test_a_signal_is_stronger_than_a_new_start(tmp_path: Path) -> None:
-    with DrawingServer(tmp_path, MINIMON_STEP_TIMEOUT="3", MINIMON_SHUTDOWN_GRACE="20") as server:
+    with DrawingServer(tmp_path, MINIMON_STEP_TIMEOUT="3", MINIMON_SHUTDOWN_GRACE="8") as server:
         job = submit(server, "hang here")
         assert "no progress" in until_ready(server, 503)
         assert server.end(signal.SIGTERM) == 0

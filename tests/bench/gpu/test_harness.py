@@ -103,6 +103,7 @@ def test_one_call_that_fails_leaves_the_others_of_its_mode(plan: Plan, tmp_path:
     assert {row.part for row in found.rows} == {TEXT, UNET, VAE, TURBO, BASE}
 
 
+@pytest.mark.torture
 def test_every_call_compiles_whole(plan: Plan) -> None:
     graphs = CompileCounter()  # counts what is compiled, and runs it as it is
     calls = prepare(build(plan.of, CPU, torch.float32), Mode.parse("compiled"), backend=graphs)

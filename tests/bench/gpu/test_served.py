@@ -16,6 +16,7 @@ from bench.gpu.served import ALONE, RATE, STACK, SWITCH, WAIT
 PLAN = replace(SMALL, clients=2, load_seconds=1.0, changes=1, most_jobs=6)
 
 
+@pytest.mark.torture
 def test_the_server_is_loaded_and_changes_are_taken_apart(tmp_path: Path) -> None:
     path, found = tmp_path / "lines", Found()
     served.measure(PLAN, tmp_path / "server", Lines(path))
