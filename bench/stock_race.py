@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass, field
 
 from bench.client import GENERATE
-from bench.disk import quantile
 from bench.errors import BenchError
+from bench.job_health import Answered
 from bench.job_race import Foreign
 from bench.plan import Stage
 from bench.race import FOREIGN_LIMIT
@@ -34,30 +34,13 @@ class Side:
     look: TimedLine
 
 
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds of the hits of one round."""
-
-    ms: tuple[float, ...]
-
-    @property
-    def p50(self) -> float:
-        """Half of the hits took no longer."""
-        return quantile(self.ms, 0.5)
-
-    @property
-    def p99(self) -> float:
-        """Of a hundred hits, one took longer."""
-        return quantile(self.ms, 0.99)
-
-
 @dataclass
 class Seen:
     """All of the race, round by round."""
 
-    full: list[Times] = field(default_factory=list)
-    static: list[Times] = field(default_factory=list)
-    refilling: list[Times] = field(default_factory=list)
+    full: list[Answered] = field(default_factory=list)
+    static: list[Answered] = field(default_factory=list)
+    refilling: list[Answered] = field(default_factory=list)
     refilled: list[int] = field(default_factory=list)  # creatures drawn while hits were timed
     foreign: list[float] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)  # bytes of an answer: ours, static
@@ -103,8 +86,8 @@ def _full_round(seen: Seen, ours: Side, static: Side, full: int, hits: int) -> N
             times[0].append(own)
             times[1].append(other)
     seen.asked += hits + 1
-    seen.full.append(Times(tuple(times[0])))
-    seen.static.append(Times(tuple(times[1])))
+    seen.full.append(Answered(times[0]))
+    seen.static.append(Answered(times[1]))
 
 
 def _refilling_round(seen: Seen, ours: Side, full: int, hits: int) -> None:
@@ -122,7 +105,7 @@ def _refilling_round(seen: Seen, ours: Side, full: int, hits: int) -> None:
     if ours.look.stock() >= full:
         raise BenchError(f"the stock was full again after {hits} creatures were taken: it was not being refilled")
     seen.asked += hits + HEAD_START
-    seen.refilling.append(Times(tuple(taken)))
+    seen.refilling.append(Answered(taken))
     seen.refilled.append(_refilled(ours) - began)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from minimon_server.engines.checkpoint_shapes import PLACES
+from minimon_server.engines.file_stamps import stamp_or_missing
 from minimon_server.engines.model_folders import (
     NETWORKS,
     TOKENIZERS,
@@ -177,7 +178,7 @@ class Models:
             known = self._seen.get(path.stem)
             watched = [path, *_beside(path.with_name(path.stem)).values()]
             watched += [self.root / VAES / vae / name for name in ("config.json", *VAE_WEIGHTS)] if vae else []
-            signature = (vae, path, *map(_state, watched))
+            signature = (vae, path, *map(stamp_or_missing, watched))
             if known is None or known[0] != signature:
                 known = self._seen[path.stem] = (signature, read_checkpoint(self.root, path, vae))
             return known[1]
@@ -193,14 +194,6 @@ def _beside(folder: Path) -> dict[str, Path]:
     for part in TOKENIZERS:
         names += [f"{part}/{name}" for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")]
     return {name: folder / name for name in names}
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()  # not there: as much an answer as a time
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _told(file: Path, places: tuple[str, ...]) -> list[tuple[str, int]]:

@@ -8,11 +8,10 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
+from minimon_server.engines.file_stamps import Stamp, stamp_of
 from minimon_server.logs import Logger
 
 SHORT: Final = 10  # hexadecimal digits: what A1111 and Civitai know a file by ("AutoV2")
-
-Stamp = tuple[int, int, int, int]
 
 
 class FileHashes:
@@ -29,13 +28,13 @@ class FileHashes:
         with self._lock:
             busy = self._busy.setdefault(path, threading.Lock())
         with busy:
-            stamp = _stamp(path)
+            stamp = stamp_of(path)
             known = self._known.get(path)
             if known is not None and known[0] == stamp:
                 return known[1]
             with path.open("rb") as file:
                 found = file_digest(file, "sha256").hexdigest()
-            if _stamp(path) == stamp:  # else somebody writes it, and the next one reads it again
+            if stamp_of(path) == stamp:  # else somebody writes it, and the next one reads it again
                 self._known[path] = stamp, found
             return found
 
@@ -85,8 +84,3 @@ class Hashing:
     def found(self) -> Mapping[str, str | None]:
         """What is known now."""
         return self._found
-
-
-def _stamp(path: Path) -> Stamp:
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from minimon_server.engines.checkpoint_files import Checkpoint, OnDisk
 from minimon_server.engines.file_hashes import FileHashes
+from minimon_server.engines.file_stamps import Stamp, stamp_or_missing
 from minimon_server.engines.model_folders import BrokenModel, ModelFolder, read_json
 from minimon_server.engines.weight_files import weight_files
 from minimon_server.engines.weights_digest import digest_of
 
-Stamps = Mapping[Path, tuple[int, ...]]
 # What the libraries write into a configuration of where it came from: it builds nothing.
 _ORIGINS: Final = ("_name_or_path", "_diffusers_version", "transformers_version")
 
@@ -66,17 +66,9 @@ def contents_of(model: OnDisk, how: str) -> dict[str, Content]:
     return found
 
 
-def stamps_of(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
-    """Return device, inode, size and time of change of each file; nothing of one that cannot be looked at."""
-    found: dict[Path, tuple[int, ...]] = {}
-    for file in files:
-        try:
-            told = file.stat()
-        except OSError:
-            found[file] = ()  # as much an answer as a time: it is another file when it is back
-        else:
-            found[file] = (told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns)
-    return found
+def stamps_of(files: Iterable[Path]) -> dict[Path, Stamp]:
+    """Return the stamp of each file, `MISSING` of one that cannot be looked at."""
+    return {file: stamp_or_missing(file) for file in files}
 
 
 def _settings(model: OnDisk, part: str, files: tuple[Path, ...]) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 
+from minimon_server.engines.file_stamps import Stamp, stamp_or_missing
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.quantised_layers import QuantisedLayers
 from minimon_server.logs import Logger
@@ -47,7 +48,7 @@ class PristineWeights:
         self._pipeline = pipeline
         self._blocks = blocks
         self._log = log
-        self._stamps: dict[Path, tuple[int, ...]] = {}
+        self._stamps: dict[Path, Stamp] = {}
         self._where: dict[Place, tuple[Any, str]] = {}
         self._known: set[Place] = set()
         self._copies: dict[Place, torch.Tensor] = {}
@@ -113,11 +114,11 @@ class PristineWeights:
     def check(self) -> None:
         """Raise `LostWeights` when a file is not the one that was mapped: what it maps would be something else."""
         for path, stamp in self._stamps.items():
-            if _stamp(path) != stamp:
+            if stamp_or_missing(path) != stamp:
                 raise LostWeights(path.name)
 
     def _map(self, network: str, path: Path) -> None:
-        stamp = _stamp(path)
+        stamp = stamp_or_missing(path)
         try:
             file = safe_open(path, framework="pt")
             names = list(file.keys())  # type: ignore[no-untyped-call] # the library's own stub
@@ -142,11 +143,3 @@ class PristineWeights:
         if self._quantised is not None and self._is_quantised(place):
             return self._quantised.is_made_of(place[1], found)
         return found.shape == parameter.shape and torch.equal(found.to(parameter), parameter)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

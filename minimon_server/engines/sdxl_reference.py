@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from PIL import Image
 
 from minimon_server.engines.file_hashes import FileHashes, Hashing
+from minimon_server.engines.file_stamps import stamp_of
 from minimon_server.engines.ip_adapter_files import BadIpAdapter, FindIpAdapter, IpAdapterFiles, encoder_problem
 from minimon_server.engines.ip_adapter_weights import (
     HOME,
@@ -62,7 +62,6 @@ class Shown:
 
 
 NOTHING_SHOWN: Final = Shown()
-_State = tuple[tuple[int, ...], ...]
 
 
 @dataclass(slots=True)
@@ -135,7 +134,7 @@ class References:
             if files is None:
                 raise BadIpAdapter("it is not on the disk")
             paths = [files.weights, files.encoder_weights]
-            key = (*paths, _state(paths), unet.dtype, layout_of(unet))
+            key = (*paths, tuple(map(stamp_of, paths)), unet.dtype, layout_of(unet))
             if self._held is None or self._held.key != key:
                 self.close()
                 ladder.look_at_need("reference", reference_floor(paths, place))
@@ -195,9 +194,3 @@ def _opened(png: bytes | None) -> Image.Image:
             return opened.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise EngineFault(f"The reference picture cannot be read ({type(error).__name__}).") from None
-
-
-def _state(paths: list[Path]) -> _State:
-    """Return what tells the files from others under the same names."""
-    found = [path.stat() for path in paths]
-    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)

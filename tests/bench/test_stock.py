@@ -12,11 +12,12 @@ from bench import certificate, client, stock, stock_contenders, stock_race
 from bench.contenders import Contender
 from bench.cores import choose
 from bench.errors import BenchError
+from bench.job_health import Answered
 from bench.plan import QUICK, Stage
 from bench.report import Part, Table, render
 from bench.stock_client import TimedLine, added_up, length_of
 from bench.stock_contenders import EMBEDDED, Drawer
-from bench.stock_race import Seen, Times
+from bench.stock_race import Seen
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = """\
@@ -35,7 +36,7 @@ def stage_in(folder: Path, root: Path = ROOT) -> Stage:
 
 
 def seen(full: float, static: float, refilling: float, foreign: float = 0.0) -> Seen:
-    one = [Times((value / 2, value / 2, value)) for value in (full, static, refilling)]
+    one = [Answered([value / 2, value / 2, value]) for value in (full, static, refilling)]
     return Seen([one[0]], [one[1]], [one[2]], [5], [foreign], [(100, 90)], 11)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from minimon_server.engines.files import png_size
 from minimon_server.engines.sprite_files import has_alpha
-from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment
+from tests.e2e.documents import bash_blocks, said_by
+from tests.e2e.running import RunningServer, clean_environment
 
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, ("curl", "jq", "openssl"))) and os.environ.get("CI") != "true",
@@ -21,24 +20,12 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_every_line_to_copy_works(tmp_path: Path) -> None:
-    text = (HOME / "docs" / "creatures.md").read_text("utf-8")
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = bash_blocks("creatures.md")
     assert len(blocks) >= 4
     said = b""
     with RunningServer(tmp_path) as server:
         for block in blocks:
-            script = block.replace("localhost:22222", f"localhost:{server.https_port}")
-            script = script.replace("curl ", "curl -sS --fail-with-body ")
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script],
-                cwd=tmp_path,
-                env=clean_environment({}),
-                capture_output=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-            assert done.returncode == 0, (block, done.stdout, done.stderr)
-            said += done.stdout
+            said += said_by(block, tmp_path, clean_environment({}), server.https_port)
     assert said.count(b"Verified OK\n") == 1
     assert said.count(b'"valid":true') == 1
     assert said.count(b"true\n") == 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment
+from tests.e2e.documents import bash_blocks, said_by
+from tests.e2e.running import HOME, RunningServer, clean_environment
 
 GUIDES = ("scores.md", "scores.fr.md")
 pytestmark = pytest.mark.skipif(
@@ -20,30 +20,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def blocks(name: str) -> list[str]:
-    text = (HOME / "docs" / name).read_text("utf-8")
-    return re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
 def test_every_line_to_copy_works(tmp_path: Path) -> None:
-    assert len(blocks("scores.md")) >= 15
+    assert len(bash_blocks("scores.md")) >= 15
     said = b""
     environ = clean_environment({"PYTHONPATH": str(HOME)})
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     with RunningServer(tmp_path) as server:
-        for block in blocks("scores.md"):
-            script = block.replace("localhost:22222", f"localhost:{server.https_port}")
-            script = script.replace("curl ", "curl -sS --fail-with-body ")
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script],
-                cwd=tmp_path,
-                env=environ,
-                capture_output=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-            assert done.returncode == 0, (block, done.stdout, done.stderr)
-            said += done.stdout
+        for block in bash_blocks("scores.md"):
+            said += said_by(block, tmp_path, environ, server.https_port)
     assert said.count(b"Verified OK\n") == 1
     assert said.count(b"\ntrue\n") == 2
     assert said.count(b"VALID: ") == 7
@@ -52,7 +36,7 @@ def test_every_line_to_copy_works(tmp_path: Path) -> None:
 
 def test_both_languages_say_the_same() -> None:
     english, french = ((HOME / "docs" / name).read_text("utf-8") for name in GUIDES)
-    assert blocks("scores.md") == blocks("scores.fr.md")
+    assert bash_blocks("scores.md") == bash_blocks("scores.fr.md")
     for pattern in (r"^#+ ", r"^```\w*", r"^\| ", r"^- ", r"`MINIMON_\w+`", r"--[a-z-]+", r"RFC \d+"):
         assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, french, re.MULTILINE)), (
             pattern

@@ -13,7 +13,7 @@ from minimon_server.engines.messages import Deliver, DrawRequest, EngineFault, N
 from minimon_server.jobs import interactive
 from minimon_server.jobs.interactive import BROKEN, IN_A_ROW
 from tests.jobs.scene import Sketcher, VirtualClock, request, until
-from tests.jobs.working import Studio, sqlite_store, studio
+from tests.jobs.working import Studio, draw, sqlite_store, studio
 
 Scene = Callable[[Studio], Awaitable[None]]
 
@@ -30,10 +30,6 @@ def play(folder: Path, scene: Scene, engine: Sketcher | None = None, batch: int 
             store.close()
 
     asyncio.run(run())
-
-
-def draw(at: Studio, prompt: str = "a creature", **changes: Any) -> asyncio.Task[object]:
-    return asyncio.create_task(at.interactive.draw(request(prompt=prompt, **changes)))
 
 
 async def held(at: Studio) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from minimon_server.jobs.job import State
 from minimon_server.jobs.sqlite_store import SqliteStore
 from minimon_server.jobs.store import Lease
 from tests.jobs.scene import PATIENCE, Sketcher, VirtualClock, request, until
-from tests.jobs.working import Studio, sqlite_store, studio
+from tests.jobs.working import Studio, draw, sqlite_store, studio
 
 Scene = Callable[[Studio], Awaitable[None]]
 BEFORE_STEPS = 2  # reports: loading, and ready to draw
@@ -53,10 +52,6 @@ def play(folder: Path, scene: Scene, make: Callable[[VirtualClock], Roomy] = Roo
             store.close()
 
     asyncio.run(run())
-
-
-def draw(at: Studio, prompt: str = "a creature", **changes: Any) -> asyncio.Task[object]:
-    return asyncio.create_task(at.interactive.draw(request(prompt=prompt, **changes)))
 
 
 async def passed(at: Studio, reports: int) -> None:

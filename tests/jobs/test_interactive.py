@@ -14,7 +14,7 @@ from minimon_server.jobs.errors import EngineUnavailable
 from minimon_server.jobs.interactive import BROKEN, IN_A_ROW, PlayersWait
 from minimon_server.jobs.job import State
 from tests.jobs.scene import Sketcher, VirtualClock, request, until
-from tests.jobs.working import Studio, sqlite_store, studio
+from tests.jobs.working import Studio, draw, sqlite_store, studio
 
 Scene = Callable[[Studio], Awaitable[None]]
 
@@ -31,10 +31,6 @@ def play(folder: Path, scene: Scene, engine: Sketcher | None = None, most: int =
             store.close()
 
     asyncio.run(run())
-
-
-def draw(at: Studio, prompt: str = "a creature", *, ahead: bool = False) -> asyncio.Task[object]:
-    return asyncio.create_task(at.interactive.draw(request(prompt=prompt), ahead=ahead))
 
 
 async def held(at: Studio) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.on_demand import pack, read_picture
@@ -23,7 +24,7 @@ from minimon_server.jobs.service import Jobs, Wish
 from minimon_server.jobs.sqlite_store import SqliteStore
 from minimon_server.jobs.store import Bounds, JobStore, Lease
 from minimon_server.jobs.worker import Worker
-from tests.jobs.scene import PATIENCE, Sketcher, VirtualClock, at_once, quiet, until
+from tests.jobs.scene import PATIENCE, Sketcher, VirtualClock, at_once, quiet, request, until
 
 
 @dataclass
@@ -50,6 +51,11 @@ class Studio:
     def files(self) -> list[str]:
         """Return the names of all files in the image store."""
         return sorted(path.name for path in (self.folder / "outputs").iterdir())
+
+
+def draw(at: Studio, prompt: str = "a creature", *, ahead: bool = False, **changes: Any) -> asyncio.Task[object]:
+    """Ask for a creature, as somebody does who waits for it on a connection."""
+    return asyncio.create_task(at.interactive.draw(request(prompt=prompt, **changes), ahead=ahead))
 
 
 async def ended(store: JobStore, which: str) -> Job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from PIL import Image
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.model_folders import ModelFolders, read_model
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.logs import Lines, Logger, LogSink
 from tests.engines.adapter_scene import nothing, stack_over, wanted
+from tests.jobs.scene import quiet
 from tests.small_pipeline import plainly_loaded
 from tests.tools.small_recipe import SMALL
 from tools.tiny import stages
@@ -52,19 +51,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stages.Shop]:
 
 
 @pytest.fixture
-def quiet() -> Iterator[Logger]:
-    """Return a real log that nobody reads."""
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    sink = LogSink(descriptor)
-    yield Lines(sink, level="INFO", as_json=True, secrets=()).logger()
-    sink.close()
-    os.close(descriptor)
-
-
-@pytest.fixture
-def engine(shop: stages.Shop, quiet: Logger) -> Iterator[SdxlEngine]:
+def engine(shop: stages.Shop) -> Iterator[SdxlEngine]:
     """Return the server's own engine over the folder that was written."""
-    engine = SdxlEngine(ModelFolders(shop.output.parent, quiet), "cpu", quiet)
+    engine = SdxlEngine(ModelFolders(shop.output.parent, quiet()), "cpu", quiet())
     yield engine
     engine.close()
 
@@ -175,7 +164,7 @@ def test_tiles_lie_in_rows() -> None:
     assert tile(pictures, 2)[..., 0].tolist() == [[0, 1], [2, 3]]
 
 
-def test_adapters_are_in_any_server_what_they_were_in_training(shop: stages.Shop, quiet: Logger) -> None:
+def test_adapters_are_in_any_server_what_they_were_in_training(shop: stages.Shop) -> None:
     assert stages.RUN["adapt"](shop)
     with Image.open(shop.work / "adapters.png") as picture:
         assert picture.size == (6 * SMALL.drawn, 5 * SMALL.drawn)
@@ -189,7 +178,7 @@ def test_adapters_are_in_any_server_what_they_were_in_training(shop: stages.Shop
         task.net.load_state_dict(state["averaged"])
         trained = task.unet_weights()
         pipeline = plainly_loaded(shop.output)
-        stack = stack_over(pipeline, shop.output, quiet)
+        stack = stack_over(pipeline, shop.output, quiet())
         stack.wear([wanted(file, 1.0)], nothing, nothing)
         assert stack.unmatched(wanted(file).digest) == ()
         served = {key: value.float() for key, value in pipeline.unet.state_dict().items()}

@@ -1,0 +1,22 @@
+"""What tells one state of a file from another, without reading it. Keeps nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+Stamp = tuple[int, ...]
+MISSING: Stamp = ()  # as much an answer as any: a file that is back is another one
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return device, inode, size in bytes and time of change in nanoseconds; raise `OSError`."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def stamp_or_missing(path: Path) -> Stamp:
+    """Return a file's stamp, or `MISSING` where it cannot be looked at."""
+    try:
+        return stamp_of(path)
+    except OSError:
+        return MISSING
