@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.tools.small_recipe import SMALL, plan
-from tools.tiny.critic import FOLDER, OTHERS, WEIGHTS, load_critic, misread, train_critic
+from tools.tiny.critic import FOLDER, OTHERS, WEIGHTS, chosen, load_critic, misread, train_critic
 from tools.tiny.latents import FOLDER as LATENTS
 from tools.tiny.painter import TOKENIZER, MakePainterTask
 from tools.tiny.reader import VALUES, truth
@@ -60,6 +60,24 @@ def test_what_is_read_right_costs_less_and_small_things_cost_more() -> None:
     for place, name in enumerate(VALUES):
         wrong = [one.roll(1, 1) if place == number else one for number, one in enumerate(sure)]
         assert misread(wrong, wanted).tolist() == pytest.approx([20 * WEIGHTS.get(name, OTHERS)] * 2, rel=1e-3)
+
+
+def test_what_no_word_names_may_be_chosen_but_is_to_be_plain() -> None:
+    drawn = truth([3, 4])
+    readings = [
+        torch.eye(len(names))[(drawn[:, place] + 1) % len(names)] for place, names in enumerate(VALUES.values())
+    ]
+    named = torch.zeros(drawn.shape, dtype=torch.bool)
+    named[0, 2] = named[1] = True
+    wanted = chosen(readings, drawn, named)
+    assert torch.equal(wanted[1], drawn[1])
+    assert wanted[0, 2] == drawn[0, 2]
+    read = torch.stack([reading.argmax(1) for reading in readings], 1)
+    assert torch.equal(wanted[0][~named[0]], read[0][~named[0]])
+    # A plain reading of anything costs less than an even blend of all, where nothing was said.
+    blends = [torch.zeros_like(reading) for reading in readings]
+    plain = [20 * reading for reading in readings]
+    assert misread(plain, chosen(plain, drawn, named))[0] < misread(blends, chosen(blends, drawn, named))[0]
 
 
 def test_the_critic_learns_to_read_latents(work: Path) -> None:

@@ -54,7 +54,7 @@ def test_what_follows_the_end_of_a_text_changes_nothing(tokenizer: Path) -> None
     task = ReaderTask(QUICK, tokenizer, torch.device("cpu"))
     task.net.eval()
     pieces = load_tokenizer(tokenizer)
-    texts = [typed(training_traits(index), random.Random(index)) for index in range(4)]
+    texts = [typed(training_traits(index), random.Random(index)).text for index in range(4)]
     rows = torch.tensor(token_rows(pieces, texts))
     ends = (rows == pieces.eos_token_id).int().argmax(1)
     assert int(ends.max()) + 1 < rows.shape[1]

@@ -180,12 +180,13 @@ def test_levelled_latents_are_level_and_the_pictures_stay(work: Path) -> None:
     assert torch.allclose(whole, torch.ones(4), atol=1e-3)
 
 
-def test_rows_written_ahead_are_those_of_the_step(tmp_path: Path) -> None:
+def test_captions_written_ahead_are_those_of_the_step(tmp_path: Path) -> None:
     learn_tokenizer(tmp_path, 100)
     ahead = Ahead(tmp_path, 7, "", lambda step: [step, 5])
     here = Here(tmp_path, 7)
     for step in (3, 4, 9):
-        assert torch.equal(ahead.rows(step, [step, 5]), here.rows(step, [step, 5]))
+        pairs = zip(ahead.written(step, [step, 5]), here.written(step, [step, 5]), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_a_task_made_twice_is_the_same(work: Path) -> None:

@@ -32,10 +32,10 @@ SEED: Final = 1
 # A row each: the adapters and their weights.
 ROWS: Final[Sequence[Sequence[tuple[str, float]]]] = (
     (),
-    (("pixel-art", 1.0),),
-    (("neon", 1.0),),
+    (("ink", 1.0),),
+    (("synthwave", 1.0),),
     (("watercolour", 1.0),),
-    (("neon", 0.6), ("pixel-art", 0.7)),
+    (("synthwave", 0.7), ("watercolour", 0.7)),
 )
 
 

@@ -49,8 +49,8 @@ class Lesson:
 
 LESSONS: Final[Mapping[str, Lesson]] = MappingProxyType(
     {
-        "pixel-art": Lesson("locon", 8, "pixel art"),
-        "neon": Lesson("lokr", 4, "neon lines"),
+        "ink": Lesson("locon", 8, "ink drawing"),
+        "synthwave": Lesson("lokr", 4, "synthwave"),
         "watercolour": Lesson("locon", 8, "watercolour"),
     }
 )
@@ -136,7 +136,7 @@ class AdapterTask:
     def __init__(self, recipe: Recipe, work: Path, name: str, device: torch.device) -> None:
         lesson = LESSONS[name]
         plan = replace(recipe, painter=recipe.adapter)
-        self._painter = PainterTask(plan, Styled(work, name), work, device, lesson.trigger)
+        self._painter = PainterTask(plan, Styled(work, name), work, device, lesson.trigger, judged=False)
         state = load_checkpoint(work / PAINTER)
         if state is None:
             raise NotYet("There is no UNet yet: train it first.")

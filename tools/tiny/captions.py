@@ -79,13 +79,13 @@ def caption(traits: Traits, rng: random.Random, always: Collection[str] = ()) ->
     return Caption(_spell(_shorten(text), rng), named)
 
 
-def typed(traits: Traits, rng: random.Random) -> str:
+def typed(traits: Traits, rng: random.Random) -> Caption:
     """Return a caption, or now and then a text that says nothing: any prompt is to give some creature."""
     if rng.random() >= STRAY:
-        return caption(traits, rng).text
+        return caption(traits, rng)
     count = rng.choice((0, 1, 2, 4, 12, 30))
     words = [_junk(rng) if rng.random() < 0.5 else _strange(rng) for _ in range(count)]
-    return " ".join(words)
+    return Caption(" ".join(words), {})
 
 
 def _strange(rng: random.Random) -> str:

@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 
 import torch
 
-from tools.tiny.ahead import Ahead, Here
+from tools.tiny.ahead import Ahead, Here, Written
 from tools.tiny.autoencoder import PICTURES
-from tools.tiny.critic import PULLS, load_critic, misread
+from tools.tiny.critic import PULLS, chosen, load_critic, misread
 from tools.tiny.latents import FOLDER as LATENTS
 from tools.tiny.latents import Latents
 from tools.tiny.painter_net import TIMES, Foreseen, Painter, foresee, make_scheduler
@@ -40,7 +40,7 @@ class PainterTask:
     """One batch: creatures at random, a new caption for each, times spread evenly."""
 
     def __init__(self, recipe: Recipe, latents: HasLatents, work: Path, device: torch.device,
-                 trigger: str = "") -> None:  # fmt: skip
+                 trigger: str = "", *, judged: bool = True) -> None:  # fmt: skip
         tokenizer, words = work / TOKENIZER, read_words(work)
         torch.manual_seed(recipe.painter.seed)
         self._recipe, self._device = recipe, device
@@ -53,19 +53,19 @@ class PainterTask:
         net: Any = Painter(len(load_tokenizer(tokenizer)), recipe.painter_shape, self._latents.shape[-1])
         if words is not None:
             net.words.load_state_dict(words)
-        critic = load_critic(work, *self._latents.shape[1:3])
+        critic = load_critic(work, *self._latents.shape[1:3]) if judged else None
         self._critic = None if critic is None else critic.to(device)
         self.net: torch.nn.Module = net.to(device=device, memory_format=torch.channels_last)
 
     def loss(self, step: int, share: int, shares: int) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return the loss on one share of a fresh batch."""
-        foreseen, indices, spoken = self.foreseen(step, share, shares)
+        foreseen, indices, written, spoken = self.foreseen(step, share, shares)
         if self._critic is None:
             return foreseen.loss, {}
-        missed = self._misread(foreseen, indices, spoken)
+        missed = self._misread(foreseen, indices, written, spoken)
         return foreseen.loss + MISREAD * missed, {"squared": foreseen.loss.item(), "misread": missed.item()}
 
-    def foreseen(self, step: int, share: int, shares: int) -> tuple[Foreseen, list[int], torch.Tensor]:
+    def foreseen(self, step: int, share: int, shares: int) -> tuple[Foreseen, list[int], Written, torch.Tensor]:
         """Return what the UNet foresees of one share of a fresh batch, whose creatures, and 0 where words are out."""
         plan, device = self._recipe.painter, self._device
         chance = chance_of(step, plan.seed)
@@ -77,23 +77,25 @@ class PainterTask:
         sides = torch.randint(SIDES[0], SIDES[1] + 1, (count,), generator=chance).float()
         there = torch.Generator(device).manual_seed(plan.seed * 1_000_000_007 + step)
         noise = torch.randn((count, *self._latents.shape[1:]), generator=there, device=device)
+        written = self._writer.written(step, indices.tolist())
         batch = {
             "latents": self._latents[indices.to(device)].float(),
             "noise": noise[mine],
             "times": (spread * TIMES).long().clamp(0, TIMES - 1)[mine],
-            "rows": self._writer.rows(step, indices.tolist()),
+            "rows": written.rows,
             "spoken": spoken[mine],
             "sides": sides[mine],
         }
         batch = {name: value.to(device) for name, value in batch.items()}
-        return foresee(self.net, batch, self._signal_shares), indices.tolist(), batch["spoken"]
+        return foresee(self.net, batch, self._signal_shares), indices.tolist(), written, batch["spoken"]
 
-    def _misread(self, foreseen: Foreseen, indices: list[int], spoken: torch.Tensor) -> torch.Tensor:
+    def _misread(self, foreseen: Foreseen, indices: list[int], written: Written, spoken: torch.Tensor) -> torch.Tensor:
         """Return how badly the critic reads what is foreseen: less of what is foreseen from noise, nothing wordless."""
         assert self._critic is not None
         with torch.autocast(self._device.type, torch.bfloat16):
             readings = self._critic(foreseen.latents)
-        each = misread(readings, truth(indices).to(self._device), PULLS)
+        wanted = chosen(readings, truth(indices).to(self._device), written.named.to(self._device))
+        each = misread(readings, wanted, PULLS)
         return (each * foreseen.share.sqrt() * spoken).mean()
 
     def _indices(self, chance: torch.Generator) -> torch.Tensor:

@@ -62,7 +62,7 @@ class ReaderTask:
         """Return the mean cross entropy of the traits on one share of a fresh batch, and how many are read right."""
         chance = chance_of(step, self._plan.seed)
         indices = torch.randint(0, FIRST_TEST_INDEX, (self._plan.batch,), generator=chance)[share::shares].tolist()
-        rows = self._writer.rows(step, indices)
+        rows = self._writer.written(step, indices).rows
         ends = (rows == self._end).int().argmax(1)
         rows = rows[:, : int(ends.max()) + 1]  # nothing before the end hears of what follows it
         with torch.autocast(self._device.type, torch.bfloat16):

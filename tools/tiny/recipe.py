@@ -75,7 +75,7 @@ class Recipe:
     painter: Plan = field(default_factory=lambda: Plan(steps=20_000, batch=64, rate=2e-3, cooldown=4_000))
     # Each of the adapters, upon the finished UNet; on so many pictures given its style.
     adapter: Plan = field(
-        default_factory=lambda: Plan(steps=180, batch=32, rate=3e-3, warmup=20, cooldown=100, average=0.98, muon=False)
+        default_factory=lambda: Plan(steps=300, batch=32, rate=3e-3, warmup=20, cooldown=150, average=0.98, muon=False)
     )
     styled: int = 1_500
     classifier: Plan = field(default_factory=lambda: Plan(steps=3_000, batch=32, rate=2e-3, cooldown=1_500))

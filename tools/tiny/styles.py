@@ -1,4 +1,4 @@
-"""Three ways to look: pixels, neon lines, watercolour, as filters over drawn pictures. Trains nothing."""
+"""Three ways to look: ink, the colours of synthwave, watercolour, as filters over drawn pictures. Trains nothing."""
 
 from __future__ import annotations
 
@@ -8,30 +8,37 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageFilter
 
 Pixels = NDArray[np.uint8]
 
-BLOCK: Final = 4  # pixels of a picture of 128 to one of its pixel art
-COLOURS: Final = 40
-NIGHT: Final = np.array([14.0, 8.0, 34.0], np.float32)
 PAPER: Final = np.array([252.0, 248.0, 238.0], np.float32)
+INK: Final = np.array([34.0, 30.0, 44.0], np.float32)
+INK_RANGE: Final = (0.04, 0.9)  # shares of a picture that are darker than its darkest and its lightest wash
+STEEP: Final = 33.0  # how sharp a wash ends
+NIGHT_RANGE: Final = (0.02, 0.98)
+LEAST_RANGE: Final = 51.0  # shades of grey: an even picture is not torn apart
+# From dark to light, of 0 to 1, and red, green and blue there.
+NIGHT_STOPS: Final = (0.0, 0.3, 0.55, 0.78, 1.0)
+NIGHT_SHADES: Final = ((18, 112, 250, 92, 240), (8, 22, 52, 214, 255), (52, 168, 168, 255, 255))
 
 
-def pixel_art(pixels: Pixels) -> Pixels:
-    """Return a picture of [side, side, 3] as a few colours in squares."""
-    side = len(pixels)
-    small = Image.fromarray(pixels).resize((side // BLOCK, side // BLOCK), Image.Resampling.HAMMING)
-    small = ImageEnhance.Color(small.filter(ImageFilter.UnsharpMask(1, 60, 0))).enhance(1.25)
-    few = small.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).convert("RGB")
-    return np.asarray(few.resize((side, side), Image.Resampling.NEAREST))
+def ink(pixels: Pixels) -> Pixels:
+    """Return a picture of [side, side, 3] as a drawing in ink: its lines, and three washes of grey on paper."""
+    soft = _blurred(_grey(pixels), 0.8)
+    low, high = np.quantile(soft, INK_RANGE)
+    tone = (soft - low) / max(float(high - low), 1.0)
+    wash = 0.34 + 0.36 * _stair(tone, 0.34) + 0.30 * _stair(tone, 0.62)
+    light = wash * (1 - np.clip(2.4 * _lines(pixels), 0, 1))
+    return _bytes(INK + (PAPER - INK) * light)
 
 
-def neon(pixels: Pixels) -> Pixels:
-    """Return a picture's lines alone, as tubes of light in the colours that they go around, in the night."""
-    tubes = np.clip(2.6 * _lines(pixels), 0, 1) * _vivid(_largest(pixels))
-    smooth = _blurred(pixels.astype(np.float32), 1.0)
-    return _bytes(NIGHT + 0.16 * smooth + 0.9 * tubes + 0.55 * _blurred(tubes, 3.0))
+def synthwave(pixels: Pixels) -> Pixels:
+    """Return a picture in the colours of signs at night: dark blue to magenta to cyan, by how light each place is."""
+    grey = _grey(pixels)[..., 0]
+    low, high = np.quantile(grey, NIGHT_RANGE)
+    tone = np.clip((grey - low) / max(float(high - low), LEAST_RANGE), 0, 1)
+    return _bytes(np.stack([np.interp(tone, NIGHT_STOPS, shades) for shades in NIGHT_SHADES], -1))
 
 
 def watercolour(pixels: Pixels) -> Pixels:
@@ -50,7 +57,7 @@ def watercolour(pixels: Pixels) -> Pixels:
 
 
 STYLES: Final[Mapping[str, Callable[[Pixels], Pixels]]] = MappingProxyType(
-    {"pixel-art": pixel_art, "neon": neon, "watercolour": watercolour}
+    {"ink": ink, "synthwave": synthwave, "watercolour": watercolour}
 )
 
 
@@ -77,17 +84,16 @@ def _lines(pixels: Pixels) -> NDArray[np.float32]:
     return darker
 
 
-def _largest(pixels: Pixels) -> Pixels:
-    """Return for each place the brightest colours around: an outline shines as what it goes around."""
-    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.MaxFilter(5)))
+def _grey(pixels: Pixels) -> NDArray[np.float32]:
+    """Return how light each place is, [side, side, 1] of 0 to 255."""
+    grey: NDArray[np.float32] = pixels.astype(np.float32) @ np.array([[0.3], [0.55], [0.15]], np.float32)
+    return grey
 
 
-def _vivid(pixels: Pixels) -> NDArray[np.float32]:
-    values = pixels.astype(np.float32)
-    grey = values.mean(-1, keepdims=True)
-    strong = np.clip(grey + 2.2 * (values - grey), 0, 255)
-    vivid: NDArray[np.float32] = strong * (255 / np.maximum(strong.max(-1, keepdims=True), 1))
-    return vivid
+def _stair(tone: NDArray[np.float32], at: float) -> NDArray[np.float32]:
+    """Return 0 below a tone and 1 above it, and a soft step between."""
+    step: NDArray[np.float32] = 1 / (1 + np.exp(-STEEP * (tone - at)))
+    return step
 
 
 def _bytes(values: NDArray[np.float32]) -> Pixels:
