@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.artist.traits import TRAIT_KINDS, TRAIT_NAMES, Traits, with_traits
-from tools.tiny.captions import caption, typed
+from tools.tiny.captions import MOOD, MOODS, MOST_WORDS, caption, typed
 from tools.tiny.creatures import FIRST_TEST_INDEX, any_traits, is_kept_out, training_traits, unseen_traits
 from tools.tiny.mots import FRENCH, FRENCH_COMPOSITES
 from tools.tiny.tokenizer import LENGTH, learn_tokenizer, load_tokenizer
@@ -115,3 +115,28 @@ def test_learning_the_tokenizer_twice_gives_the_same_files(words: Path, tmp_path
     learn_tokenizer(tmp_path, 3000)
     for name in ("vocab.json", "merges.txt"):
         assert (tmp_path / name).read_bytes() == (words / name).read_bytes()
+
+
+def bare(text: str) -> str:
+    """Return a text as a hurried person types it: small letters, no accents, no commas."""
+    return text.lower().translate(str.maketrans({"é": "e", "è": "e", "ê": "e", "œ": "oe", ",": None}))
+
+
+def test_eyes_that_a_caption_leaves_open_are_those_of_the_element_or_big() -> None:
+    open_eyes, told = 0, 0
+    for index in range(3000):
+        traits = training_traits(index)
+        made = typed(traits, random.Random(index))
+        if not made.named:
+            continue
+        assert made.named["eyes"] == {traits.eyes.value}
+        words = [phrase for language in (ENGLISH, FRENCH) for phrase in language["eyes"][traits.eyes.value].split("|")]
+        text = bare(made.text)
+        if any(bare(word.strip("~=@ ")) in text for word in words) or len(text.split()) >= MOST_WORDS:
+            told += 1
+            continue
+        open_eyes += 1
+        composed = any(bare(word) in text for word in (*COMPOSITES, *FRENCH_COMPOSITES.values()))
+        mood = MOODS[traits.element.value] if "element" in made.named else MOOD
+        assert traits.eyes.value == mood or composed, (made, traits)
+    assert told > 5 * open_eyes > 1000

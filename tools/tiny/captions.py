@@ -25,6 +25,16 @@ USUAL: Final = 0.45  # the first phrase of a value, before all others
 COMPOSITE: Final = 0.5
 MOST_WORDS: Final = 46
 STRAY: Final = 0.02  # of what is typed names nothing at all
+# The eyes of a creature whose caption names none. What is left open is otherwise painted as an even blend of all that
+# it may be, which wings and tails bear and a face does not: so they follow the element, or are big where none is named.
+MOODS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "fire": "angry", "water": "happy", "grass": "big", "electric": "happy", "ghost": "one", "ice": "sleepy",
+        "normal": "big",
+    }
+)  # fmt: skip
+MOOD: Final = "big"
+MOOD_SHARE: Final = 0.6  # of the creatures with such eyes whose caption leaves them out
 STRANGE: Final = "你好世界猫火水こんにちはприветمرحبا🐉🔥⚡👑😀?!*#&"
 
 
@@ -56,8 +66,8 @@ class _Parts:
             self.features.append(phrase)
 
 
-def caption(traits: Traits, rng: random.Random, always: Collection[str] = ()) -> Caption:
-    """Return a caption of these traits; those in `always` are named, whatever else is."""
+def caption(traits: Traits, rng: random.Random, always: Collection[str] = (), never: Collection[str] = ()) -> Caption:
+    """Return a caption of these traits; those in `always` are named, whatever else is, and those in `never` are not."""
     french = rng.random() < FRENCH_SHARE
     parts, named = _Parts([], [], [], []), dict[str, frozenset[str]]()
     fullness = rng.choice((0.45, 0.85, 1.0, 1.0, 1.15, 2.0))
@@ -66,7 +76,7 @@ def caption(traits: Traits, rng: random.Random, always: Collection[str] = ()) ->
         chance = CHANCES.get(name, CHANCE) * fullness
         if value in ABSENT_VALUES and name != "background":
             chance *= ABSENT
-        if name in always or rng.random() < chance:
+        if name in always or (rng.random() < chance and name not in never):
             _name(name, value, french, parts, named, rng)
     if rng.random() < COMPOSITE:
         _compose(traits, french, parts, rng)
@@ -82,10 +92,21 @@ def caption(traits: Traits, rng: random.Random, always: Collection[str] = ()) ->
 def typed(traits: Traits, rng: random.Random) -> Caption:
     """Return a caption, or now and then a text that says nothing: any prompt is to give some creature."""
     if rng.random() >= STRAY:
-        return caption(traits, rng)
+        return _with_mood(traits, rng)
     count = rng.choice((0, 1, 2, 4, 12, 30))
     words = [_junk(rng) if rng.random() < 0.5 else _strange(rng) for _ in range(count)]
     return Caption(" ".join(words), {})
+
+
+def _with_mood(traits: Traits, rng: random.Random) -> Caption:
+    """Return a caption that tells of the eyes, by naming them or by leaving them to what `MOODS` says."""
+    eyes = traits.eyes.value
+    open_to = (MOODS[traits.element.value], MOOD)
+    made = caption(traits, rng, never=("eyes",) if eyes in open_to and rng.random() < MOOD_SHARE else ())
+    mood = MOODS[traits.element.value] if "element" in made.named else MOOD
+    if "eyes" not in made.named and eyes != mood:
+        return caption(traits, rng, always=(*made.named, "eyes"))
+    return Caption(made.text, {**made.named, "eyes": frozenset({eyes})})
 
 
 def _strange(rng: random.Random) -> str:
