@@ -41,28 +41,48 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AdapterFile:
+    """What a file holds, for whichever model: its tensors, mapped or in memory, and PEFT's settings beside them."""
+
+    tensors: Mapping[str, torch.Tensor]
+    settings: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """The bytes of its tensors."""
+        return sum(one.nbytes for one in self.tensors.values())
+
+    def in_memory(self) -> AdapterFile:
+        """Return the same with tensors of its own, which stay whatever becomes of the file."""
+        return AdapterFile({name: tensor.clone() for name, tensor in self.tensors.items()}, self.settings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
     """One adapter for one pipeline; `unmatched` are the tensors of the file that fit no layer of it."""
 
-    name: str
-    digest: str
     changes: Mapping[Layer, Change]
     unmatched: tuple[str, ...]
 
 
-def read_adapter(name: str, path: Path, digest: str, names: LayerNames, layers: Mapping[Layer, Any]) -> Adapter:
-    """Return what the file at `path` changes in `layers`, modules by their names.
-
-    Raise `BadAdapter` when it is no adapter, holds anything that is no number, fits a layer wrongly, or fits nothing.
-    """
+def read_file(path: Path) -> AdapterFile:
+    """Return what the file at `path` holds, its tensors mapped; raise `BadAdapter` when it is no safetensors file."""
     try:
         with safe_open(path, framework="pt") as file:
             settings = _settings((file.metadata() or {}).get(PEFT_SETTINGS))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # mapped, not read
+            return AdapterFile({key: file.get_tensor(key) for key in file.keys()}, settings)  # noqa: SIM118 # no dict
     except SafetensorError:
         raise BadAdapter("it is not a whole safetensors file") from None
     except OSError as error:
         raise BadAdapter(f"it cannot be read ({(error.strerror or 'error').lower()})") from None
+
+
+def fitted(file: AdapterFile, names: LayerNames, layers: Mapping[Layer, Any]) -> Adapter:
+    """Return what a file changes in `layers`, modules by their names.
+
+    Raise `BadAdapter` when it holds anything that is no number, fits a layer wrongly, or fits nothing.
+    """
+    tensors = file.tensors
     found, unmatched = _sorted_out(list(tensors), names)
     changes = {}
     for layer, keys in found.items():
@@ -73,14 +93,14 @@ def read_adapter(name: str, path: Path, digest: str, names: LayerNames, layers: 
             unmatched += keys.values()
             continue
         factors = {what: tensors[key] for what, key in keys.items()}
-        changes[layer] = Change(factors, _scaling(settings, layer) if "down" in factors else NO_SCALING)
+        changes[layer] = Change(factors, _scaling(file.settings, layer) if "down" in factors else NO_SCALING)
         try:
             _check(changes[layer], module)
         except BadAdapter as error:
             raise BadAdapter(f"{'.'.join(layer)}: {error}") from None
     if not changes:
         raise BadAdapter(f"none of its {len(tensors)} tensors fits this model")
-    return Adapter(name, digest, changes, tuple(sorted(unmatched)))
+    return Adapter(changes, tuple(sorted(unmatched)))
 
 
 def _sorted_out(keys: list[str], names: LayerNames) -> tuple[dict[Layer, dict[str, str]], list[str]]:

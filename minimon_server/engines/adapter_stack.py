@@ -17,7 +17,7 @@ import torch
 
 from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, weight_change
 from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames, sgm_names
-from minimon_server.engines.adapter_reading import Adapter, read_adapter
+from minimon_server.engines.adapter_reading import Adapter, fitted, read_file
 from minimon_server.engines.pristine_weights import Place, PristineWeights
 from minimon_server.engines.quantised_layers import QuantisedLayers
 from minimon_server.logs import Logger
@@ -40,6 +40,13 @@ class Wanted:
 
 # Called with how many layers of how many have been merged; what it raises stops the merge.
 Tell = Callable[[int, int], None]
+# What gives the content of a wanted adapter for these layers; it raises `BadAdapter` where that is none for them.
+ReadAdapter = Callable[[Wanted, LayerNames, Mapping[Layer, Any]], Adapter]
+
+
+def read_adapter(wanted: Wanted, names: LayerNames, layers: Mapping[Layer, Any]) -> Adapter:
+    """Read an adapter from its file, and keep nothing; see `fitted`."""
+    return fitted(read_file(wanted.path), names, layers)
 
 
 class AdapterStack:
@@ -52,12 +59,14 @@ class AdapterStack:
         device: torch.device,
         log: Logger,
         quantised: QuantisedLayers | None = None,
+        read: ReadAdapter = read_adapter,
     ) -> None:
         """`files` are those that the networks were loaded from; changes are computed on `device`, wherever parts lie.
 
         So a merge does not depend on what was offloaded. `quantised` are layers of the UNet that hold fewer bits: they
         are quantised anew after each merge.
         """
+        self._reader = read
         self._quantised = quantised
         self._pipeline = pipeline
         self._files = files
@@ -131,14 +140,14 @@ class AdapterStack:
                 continue
             assert self._names is not None
             try:
-                adapter = read_adapter(one.name, one.path, one.digest, self._names, self._layers)
+                adapter = self._reader(one, self._names, self._layers)
             except BadAdapter as error:
                 raise _of(one.name, error) from error
             adapters[one.digest] = adapter
-            self._unmatched[one.digest] = adapter.unmatched
-            if adapter.unmatched:
+            if adapter.unmatched and one.digest not in self._unmatched:
                 counted = {"tensors": len(adapter.unmatched), "first": list(adapter.unmatched[:MOST_NAMED])}
                 self._log.warning("tensors of an adapter fit no layer", adapter=one.name, **counted)
+            self._unmatched[one.digest] = adapter.unmatched
         return adapters
 
     def _look_at_layers(self) -> None:

@@ -30,6 +30,8 @@ class MemoryTally:
     copies: int = 0  # models that came back to the device from main memory
     demotions: int = 0  # parts of models that went from the device to main memory
     evictions: int = 0  # models that were put out of memory while the engine ran
+    adapters_read: int = 0  # files of LoRAs that were read for a merge
+    adapters_kept: int = 0  # LoRAs that were merged from what is kept in memory
     resident: tuple[Resident, ...] = ()  # the least recently used first; replaced as a whole, never changed
     held: dict[str, int] = field(default_factory=dict)  # bytes by tier, shared parts once; replaced as a whole
     budgets: dict[str, int] = field(default_factory=dict)  # bytes by tier; empty before the first model

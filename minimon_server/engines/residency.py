@@ -1,7 +1,8 @@
 """Which models stay in memory, and which go first: least recently used, by bytes and tier. Moves nothing, and no torch.
 
 A model is a set of parts, each named by what it holds: a part that two models share is there once and counts once. It
-lies on the device as long as one of its models does, else in main memory.
+lies on the device as long as one of its models does, else in main memory. What is light beside a model, and read again
+in a hundredth of the time, stays in the room that models leave: it goes before any of them, and none goes for it.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Change:
 class _Kept:
     parts: dict[str, int]
     tier: Tier
+    light: bool = False
 
 
 class Residency:
@@ -67,7 +69,7 @@ class Residency:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The models that are in memory, the least recently used first."""
+        """What is in memory, the least recently used first."""
         return tuple(self._kept)
 
     @property
@@ -103,6 +105,20 @@ class Residency:
         self._used = model
         return self._settled(before)
 
+    def keep(self, light: str, size: int, tier: Tier) -> Change:
+        """Let something light, of `size` bytes, be the one of its kind that was used last; return what goes for it.
+
+        Others of its kind go, the least recently used first. Where all of them would not make room enough they stay,
+        and it is not kept: `tier` tells.
+        """
+        before = self.parts()
+        was_there = self._kept.pop(light, None) is not None
+        others = sum(sum(one.parts.values()) for one in self._kept.values() if one.light and one.tier == tier)
+        if self.held(tier) - others + size > self._budgets[tier]:
+            return self._settled(before, [light] if was_there else [])
+        self._kept[light] = _Kept({light: size}, tier, light=True)
+        return self._settled(before)
+
     def make_room(self, tier: Tier) -> Change:
         """Let everything but the model in use leave a tier: the device's go to main memory as far as its budget has it.
 
@@ -127,7 +143,7 @@ class Residency:
         return self._settled(before, [model])
 
     def _settled(self, before: Mapping[str, Tier], out: list[str] | None = None) -> Change:
-        """Put out the least recently used until the budgets hold; return what has changed since `before`."""
+        """Put out the least recently used until the budgets hold, what is light first; return what has changed."""
         out = out or []
         while self.held(DEVICE) > self._budgets[DEVICE] and (last := self._first_idle(DEVICE)):
             self._kept[last].tier = HOST
@@ -140,5 +156,5 @@ class Residency:
         return Change(tuple(out), gone, down)
 
     def _first_idle(self, tier: Tier) -> str | None:
-        idle = (model for model, kept in self._kept.items() if kept.tier == tier and model != self._used)
-        return next(idle, None)
+        idle = [model for model, kept in self._kept.items() if kept.tier == tier and model != self._used]
+        return next((one for one in idle if self._kept[one].light), next(iter(idle), None))

@@ -25,6 +25,7 @@ from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.part_contents import Content, contents_of, stamps_of
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Tier
+from minimon_server.engines.resident_adapters import ResidentAdapters
 from minimon_server.engines.sdxl_acceleration import Accelerated, accelerate
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_ladder import HOME, Ladder
@@ -90,6 +91,8 @@ class ResidentModels:
         self._policy = Residency(budgets[DEVICE], budgets[HOST])
         self._models: dict[str, Loaded] = {}
         self._parts: dict[str, _Part] = {}
+        main = DEVICE if place.device.type == "cpu" else HOST
+        self._adapters = ResidentAdapters(self._policy, main, hashes, log, tally, self._publish)
         tally.budgets = {str(tier): size for tier, size in budgets.items()}
 
     @property
@@ -167,6 +170,7 @@ class ResidentModels:
             self._policy.drop(name)
         self._models.clear()
         self._parts.clear()
+        self._adapters.clear()
         self._publish()
         give_memory_back()
 
@@ -236,7 +240,7 @@ class ResidentModels:
             module = getattr(pipeline, network)
             added[key] = _Part(module, content, parts_bytes([module]), own, done if network == "unet" else None)
             parts[network] = key
-        stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised)
+        stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised, self._adapters.take)
         hashing = self._hashes.begin(hashed_parts(folder))
         fingerprint = fingerprint_of_model(folder)
         previews = Previews(pipeline.vae)
@@ -249,6 +253,7 @@ class ResidentModels:
     def _apply(self, change: Change, reason: str) -> None:
         """Do what the policy has decided."""
         out = [name for name in change.out if name in self._models]
+        self._adapters.let_go(change.out, reason)
         for name in out:
             model = self._models.pop(name)
             if model.dirty - change.gone:

@@ -126,7 +126,9 @@ def _troubles(service: Jobs, drawing: Drawing, restarts: int) -> Iterator[Family
 
 def _residents(drawing: Drawing) -> Iterator[Family]:
     memory = drawing.memory
-    held = GaugeMetricFamily("minimon_models_bytes", "Bytes of models in memory, shared parts once.", labels=["tier"])
+    held = GaugeMetricFamily(
+        "minimon_models_bytes", "Bytes of models and LoRAs in memory, what is shared once.", labels=["tier"]
+    )
     budgets = GaugeMetricFamily("minimon_models_budget_bytes", "Bytes that models may take.", labels=["tier"])
     for tier in ("device", "host"):
         held.add_metric([tier], memory.held.get(tier, 0))
@@ -137,3 +139,7 @@ def _residents(drawing: Drawing) -> Iterator[Family]:
     for how, count in (("loaded", memory.loads), ("copied_back", memory.copies), ("put_out", memory.evictions)):
         moves.add_metric([how], count)
     yield moves
+    merged = CounterMetricFamily("minimon_loras_merged", "LoRAs by where their content came from.", labels=["from"])
+    for where, count in (("disk", memory.adapters_read), ("memory", memory.adapters_kept)):
+        merged.add_metric([where], count)
+    yield merged

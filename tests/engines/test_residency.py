@@ -10,6 +10,7 @@ from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Ti
 MODELS = st.sampled_from("abcdef")
 # Every model has its own part and may share two others; what a part is decides its size.
 SIZES = {"x": 7, "y": 20}
+LIGHT = 9
 
 
 def parts_of(model: str, shares: str) -> dict[str, int]:
@@ -18,12 +19,15 @@ def parts_of(model: str, shares: str) -> dict[str, int]:
 
 USES = st.lists(
     st.tuples(MODELS, st.sampled_from(["", "x", "y", "xy"]), st.sampled_from([DEVICE, DEVICE, DEVICE, HOST]))
+    | st.tuples(st.sampled_from("pqr"))  # light ones
     | st.sampled_from(["room on the device", "room in main memory", "drop the one in use"]),
     max_size=30,
 )
 
 
 def changed(residency: Residency, step: object) -> Change:
+    if isinstance(step, tuple) and len(step) == 1:
+        return residency.keep(step[0], LIGHT, HOST)
     if isinstance(step, tuple):
         model, shares, tier = step
         return residency.use(model, parts_of(model, shares), tier)
@@ -45,7 +49,11 @@ def test_budgets_hold_but_for_the_model_in_use_and_what_is_told_is_what_changed(
         for tier, budget in budgets:
             others = [one for one in residency.order if residency.tier(one) == tier and one != residency.in_use]
             assert residency.held(tier) <= budget or not others
-        if isinstance(step, tuple):
+        if isinstance(step, tuple) and len(step) == 1:
+            assert used == residency.in_use
+            assert not [one for one in change.out if one not in "pqr"]
+            assert not change.down
+        elif isinstance(step, tuple):
             assert residency.in_use == residency.order[-1] == step[0]
             assert residency.tier(step[0]) == step[2]
         elif step != "drop the one in use" and used:
@@ -61,7 +69,7 @@ def test_nobody_stays_whose_last_use_is_longer_ago_than_that_of_one_who_went(
     steps: list[object], device: int, host: int
 ) -> None:
     residency = Residency(device, host)
-    for step in [one for one in steps if isinstance(one, tuple) and one[2] == DEVICE]:
+    for step in [one for one in steps if isinstance(one, tuple) and one[-1] == DEVICE]:
         before = [one for one in residency.order if one != step[0]]
         changed(residency, step)
         # From the least to the most recently used: out, then in main memory, then on the device.
@@ -101,3 +109,18 @@ def test_the_model_in_use_may_be_larger_than_every_budget() -> None:
     assert not residency.make_room(DEVICE)
     assert not residency.make_room(HOST)
     assert residency.use("b", {"two": 50}) == Change(out=("a",), gone=frozenset({"one"}))
+
+
+def test_what_is_light_takes_what_models_leave_and_goes_before_any_of_them() -> None:
+    residency = Residency(0, 100)
+    residency.use("a", {"one": 60}, HOST)
+    assert not residency.keep("p", 30, HOST)
+    assert not residency.keep("q", 10, HOST)
+    assert residency.keep("r", 10, HOST) == Change(out=("p",), gone=frozenset({"p"}))
+    assert not residency.keep("s", 50, HOST)  # all of its kind would not make room
+    assert residency.tier("s") is None
+    assert not residency.keep("q", 10, HOST)
+    assert residency.keep("p", 30, HOST) == Change(out=("r",), gone=frozenset({"r"}))
+    assert residency.use("b", {"two": 40}, HOST) == Change(out=("q", "p"), gone=frozenset({"p", "q"}))
+    assert residency.order == ("a", "b")
+    assert residency.in_use == "b"

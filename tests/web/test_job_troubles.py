@@ -15,6 +15,7 @@ def test_memory_and_restarts_are_counted(tmp_path: Path) -> None:
     drawing.memory.rungs["tile"] = 2
     drawing.memory.refused = 1
     drawing.memory.loads, drawing.memory.evictions = 5, 4
+    drawing.memory.adapters_read, drawing.memory.adapters_kept = 2, 6
     drawing.memory.held = {"device": 7}
     drawing.memory.budgets = {"device": 8, "host": 9}
     with app_under_test(tmp_path, {"MINIMON_RATE_LIMIT_PER_MIN": "0"}, drawing=drawing) as bench:
@@ -26,6 +27,8 @@ def test_memory_and_restarts_are_counted(tmp_path: Path) -> None:
         'minimon_memory_rungs_total{rung="refuse"} 1.0',
         'minimon_models_moved_total{how="loaded"} 5.0',
         'minimon_models_moved_total{how="put_out"} 4.0',
+        'minimon_loras_merged_total{from="disk"} 2.0',
+        'minimon_loras_merged_total{from="memory"} 6.0',
         'minimon_models_bytes{tier="device"} 7.0',
         'minimon_models_budget_bytes{tier="host"} 9.0',
         "minimon_engine_given_back_total 0.0",
