@@ -55,6 +55,7 @@ class Places:
             "MINIMON_SIGNING_CERT_PATH": str(self.folder / "signing_cert.pem"),
             "MINIMON_CHECKPOINT_KEY_PATH": str(self.folder / "checkpoint_key.pem"),
             "MINIMON_SCORE_LEDGER_PATH": str(self.folder / "scores.jsonl"),
+            "MINIMON_HASHES_PATH": str(self.folder / "hashes.json"),
             "MINIMON_JOBS_PATH": str(self.journal),
             "MINIMON_OUTPUT_DIR": str(self.folder / "outputs"),
         }

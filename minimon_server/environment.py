@@ -23,6 +23,8 @@ _FILES_OF_ONE_PURPOSE: Final = (
     "signing_key_passphrase_file",
     "checkpoint_key_path",
     "score_ledger_path",
+    "jobs_path",
+    "hashes_path",
 )
 
 

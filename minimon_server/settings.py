@@ -157,6 +157,10 @@ class Settings(AccelerationSettings):
         "auto",
         **_spec("models kept in main memory, in MiB; 0: the one that draws; auto: half of what is free", _MEGABYTES),
     )
+    hashes_path: Path = Field(
+        Path("data/hashes.json"),
+        **_spec("file of the models' and LoRAs' SHA-256, for the next start", "a path", path=True),
+    )
     jobs_path: Path = Field(
         Path("data/jobs.sqlite"), **_spec("journal of the jobs, which one server may have open", "a path", path=True)
     )

@@ -72,6 +72,7 @@ def _server(plan: Plan, folder: Path, models: Path) -> Iterator[tuple[int, Any]]
         "MINIMON_SIGNING_CERT_PATH": str(folder / "signing_cert.pem"),
         "MINIMON_CHECKPOINT_KEY_PATH": str(folder / "checkpoint_key.pem"),
         "MINIMON_SCORE_LEDGER_PATH": str(folder / "scores.jsonl"),
+        "MINIMON_HASHES_PATH": str(folder / "hashes.json"),
         "MINIMON_JOBS_PATH": str(folder / "jobs.sqlite"),
         "MINIMON_OUTPUT_DIR": str(folder / "outputs"),
         "MINIMON_MODELS_DIR": str(models),

@@ -1,4 +1,4 @@
-"""SHA-256 of files, each computed once for as long as its path, inode, size and time of change stay. Judges nothing."""
+"""SHA-256 of files, each computed once as long as its path, inode, size and times of change stay. Judges nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
-from minimon_server.engines.file_stamps import Stamp, stamp_of
+from minimon_server.engines.file_stamps import Stamp, sure_stamp_of
+from minimon_server.engines.kept_hashes import KeptHashes
 from minimon_server.logs import Logger
 
 SHORT: Final = 10  # hexadecimal digits: what A1111 and Civitai know a file by ("AutoV2")
@@ -17,8 +18,10 @@ SHORT: Final = 10  # hexadecimal digits: what A1111 and Civitai know a file by (
 class FileHashes:
     """For every thread. Whoever asks for a hash that somebody computes already waits for that one."""
 
-    def __init__(self, log: Logger) -> None:
+    def __init__(self, log: Logger, kept: KeptHashes | None = None) -> None:
+        """`kept` are the hashes on the disk, for the next start; without it they are known to this process alone."""
         self._log = log
+        self._kept = kept
         self._lock = threading.Lock()
         self._known: dict[Path, tuple[Stamp, str]] = {}
         self._busy: dict[Path, threading.Lock] = {}
@@ -28,14 +31,20 @@ class FileHashes:
         with self._lock:
             busy = self._busy.setdefault(path, threading.Lock())
         with busy:
-            stamp = stamp_of(path)
+            stamp = sure_stamp_of(path)
             known = self._known.get(path)
             if known is not None and known[0] == stamp:
                 return known[1]
+            kept = self._kept.find(path, stamp) if self._kept else None
+            if kept is not None:
+                self._known[path] = stamp, kept
+                return kept
             with path.open("rb") as file:
                 found = file_digest(file, "sha256").hexdigest()
-            if stamp_of(path) == stamp:  # else somebody writes it, and the next one reads it again
+            if sure_stamp_of(path) == stamp:  # else somebody writes it, and the next one reads it again
                 self._known[path] = stamp, found
+                if self._kept:
+                    self._kept.keep(path, stamp, found)
             return found
 
     def of_all(self, paths: Iterable[Path]) -> str | None:

@@ -14,6 +14,16 @@ def stamp_of(path: Path) -> Stamp:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
+def sure_stamp_of(path: Path) -> Stamp:
+    """Return the same with the time at which the file's node changed, which nobody can set back; raise `OSError`.
+
+    A file that is renamed, linked or given other rights is another one by it: right for what is told of a content for
+    years, too much for what would be loaded anew.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def stamp_or_missing(path: Path) -> Stamp:
     """Return a file's stamp, or `MISSING` where it cannot be looked at."""
     try:

@@ -13,6 +13,7 @@ from minimon_server.catalog.stock import CATALOGUE, Stock
 from minimon_server.engines.acceleration_plan import USUAL_PIXELS, Wishes
 from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.file_hashes import FileHashes
+from minimon_server.engines.kept_hashes import KeptHashes
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.on_demand import NoEngine, make_engine, plan_here, versions_with
 from minimon_server.engines.residency import Budgets
@@ -33,7 +34,7 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     models = Models(folders, said_in(kept), log)
     stock = Stock(settings.models_dir, folders, log, kept)
     ip_adapters = IpAdapters(settings.models_dir, kept, log)
-    hashes = FileHashes(log)
+    hashes = FileHashes(log, KeptHashes(settings.hashes_path, log))
     try:
         budgets = Budgets(_bytes(settings.gpu_model_megabytes), _bytes(settings.host_model_megabytes))
         finds = stock.lora_file, hashes, ip_adapters.files

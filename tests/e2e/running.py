@@ -44,6 +44,7 @@ def files_in(folder: Path) -> dict[str, str]:
         "MINIMON_SIGNING_CERT_PATH": str(folder / "certs" / "app_signing_cert.pem"),
         "MINIMON_CHECKPOINT_KEY_PATH": str(folder / "certs" / "app_checkpoint_key.pem"),
         "MINIMON_SCORE_LEDGER_PATH": str(folder / "data" / "certified_scores.jsonl"),
+        "MINIMON_HASHES_PATH": str(folder / "data" / "hashes.json"),
         "MINIMON_JOBS_PATH": str(folder / "jobs" / "jobs.sqlite"),
         "MINIMON_STOCK_DIR": str(folder / "stock"),
         "MINIMON_COMPILE_DIR": str(folder / "compiled"),
