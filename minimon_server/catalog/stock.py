@@ -17,6 +17,7 @@ from minimon_server.catalog.single_files import USUAL_SIDE, told_of_file
 from minimon_server.engines.checkpoint_files import CHECKPOINTS
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.model_info import APPLIED_NETWORKS, LoraInfo, ModelInfo
+from minimon_server.engines.schedulers import most_steps
 from minimon_server.engines.weight_files import ADAPTERS
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
@@ -39,6 +40,7 @@ class Stock:
         )
         self._loras = DroppedFiles(root / ADAPTERS, network_kind, lambda problem: NetworkKind(problem=problem), log)
         self._shadowed: set[str] = set()
+        self._contradicted: dict[str, str] = {}  # entries of the catalogue that ask too much of their model, and how
         self._told: dict[str, object] = {}
 
     def models(self) -> Sequence[ModelInfo]:
@@ -46,6 +48,7 @@ class Stock:
         catalogue = self._kept.now()
         loras = list(self._lora_infos(catalogue))
         found = [self._with_loras(info, catalogue, loras) for info in self._model_infos(catalogue)]
+        self._tell_contradictions(found, catalogue)
         there = sum(info.unavailable is None for info in found)
         self._told = {"known": len(found), "available": there}
         return found
@@ -62,8 +65,8 @@ class Stock:
 
     def facts(self) -> Mapping[str, object]:
         """Return what the last look found, without looking: models, and what is wrong with the catalogue."""
-        problems = self._kept.problems
-        return {**self._told, "catalog": list(problems) if problems else "ok"}
+        problems = [*self._kept.problems, *self._contradicted.values()]
+        return {**self._told, "catalog": problems or "ok"}
 
     def _model_infos(self, catalogue: Catalogue) -> Iterator[ModelInfo]:
         folders = {info.id: info for info in self._folders.infos()}
@@ -94,6 +97,16 @@ class Stock:
             self._shadowed.add(place)
             self._log.warning("model left out: another one has its id", id=name, place=place)
         return True
+
+    def _tell_contradictions(self, found: Sequence[ModelInfo], catalogue: Catalogue) -> None:
+        """Log once which entries ask for more steps than their scheduler takes, also of models that are not here."""
+        said = {entry.id: entry.defaults for entry in catalogue.model}
+        problems = {info.id: too_many_steps(info, said[info.id]) for info in found if info.id in said}
+        now = {name: f"{CATALOGUE}: model {name}: {problem}" for name, problem in problems.items() if problem}
+        for name, problem in now.items():
+            if self._contradicted.get(name) != problem:
+                self._log.warning("an entry of the catalogue cannot be used", problem=problem)
+        self._contradicted = now
 
     def _lora_infos(self, catalogue: Catalogue) -> Iterator[LoraInfo]:
         files = dict(self._loras.look())
@@ -180,7 +193,7 @@ def _filled(info: ModelInfo, entry: ModelEntry, how: Text | None = None) -> Mode
     if info.schedulers is not None and said.scheduler not in (None, *info.schedulers):
         problem = f"the catalogue's scheduler {said.scheduler} would draw something else than this model"
         info = replace(info, unavailable=words.unusable(problem))
-    return replace(
+    filled = replace(
         info,
         name=entry.name,
         base=info.base if info.base != UNKNOWN else entry.base,
@@ -196,3 +209,19 @@ def _filled(info: ModelInfo, entry: ModelEntry, how: Text | None = None) -> Mode
         negative_prefix=said.negative_prefix,
         how=how,
     )
+    steps_problem = too_many_steps(filled, said)
+    if steps_problem is None or filled.unavailable is not None:
+        return filled
+    return replace(filled, unavailable=words.unusable(f"the catalogue says of {entry.id}: {steps_problem}"))
+
+
+def too_many_steps(model: ModelInfo, said: Defaults) -> str | None:
+    """Return why what an entry says gives a model more steps than its scheduler takes; None where it does not.
+
+    Of a model that is not here its own limit is not known, and the usual one of distilled models is taken.
+    """
+    most = dict(model.most_steps or most_steps({})).get(model.scheduler)
+    if most is None or model.steps <= most or (said.steps, said.scheduler) == (None, None):
+        return None
+    field = "scheduler" if said.steps is None else "steps"
+    return f"defaults.{field}: {model.steps} steps, at most {most} with {model.scheduler or 'its own scheduler'}"
