@@ -35,7 +35,7 @@ def faces(service: Jobs, drawing: Drawing) -> list[Face]:
     again = replay.ReplayDesk(desk, drawing)
     pictures = job_pictures.PictureDesk(service)
     events = job_events.EventDesk(service, secrets.token_hex(4))
-    shelf = models.Shelf(looks, loras, drawing)
+    shelf = models.Shelf(looks, loras, shown, drawing)
     return [
         Face("/generate", desk.generate, method="POST", guide=jobs.GENERATE),
         Face("/replay", again.replay, method="POST", guide=replay.REPLAY),
@@ -47,6 +47,7 @@ def faces(service: Jobs, drawing: Drawing) -> list[Face]:
         Face("/jobs/{job_id}/events", events.answer, guide=job_events.EVENTS),
         Face("/models", shelf.models, guide=models.MODELS),
         Face("/loras", shelf.loras, guide=models.LORAS),
+        Face("/ip-adapters", shelf.ip_adapters, guide=models.IP_ADAPTERS),
     ]
 
 

@@ -77,6 +77,22 @@ class LoraLine(Availability):
     )
 
 
+class IpAdapterLine(Availability):
+    """One IP-Adapter."""
+
+    id: str
+    name: str
+    variant: Literal["plain", "plus", "full", ""] = Field(
+        **said("D'après ses tenseurs ; vide : il n'est pas là.", "By its tensors; empty: it is not there.")
+    )
+
+
+class IpAdapterList(BaseModel):
+    """The answer of `GET /ip-adapters`."""
+
+    ip_adapters: list[IpAdapterLine]
+
+
 class LoraList(BaseModel):
     """The answer of `GET /loras`."""
 

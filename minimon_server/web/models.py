@@ -1,4 +1,4 @@
-"""`GET /models` and `GET /loras`: what is known, and whether it can be used now. Looks at no disk itself."""
+"""`GET /models`, `/loras` and `/ip-adapters`: what is known, and whether it can be used now. Looks at no disk."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from minimon_server.errors import Language, Text
-from minimon_server.jobs.drawing import Drawing, LoraInfo, ModelInfo
+from minimon_server.jobs.drawing import Drawing, IpAdapterInfo, LoraInfo, ModelInfo
 from minimon_server.jobs.errors import ModelNotAvailable
 from minimon_server.jobs.model_looks import ModelLooks
 from minimon_server.web.guide import Answer, Guide
 from minimon_server.web.job_schemas import NoQuery
 from minimon_server.web.jobs import JSON, json_answer
-from minimon_server.web.model_schemas import LoraList, ModelList
+from minimon_server.web.model_schemas import IpAdapterList, LoraList, ModelList
 from minimon_server.web.problems import header, spoken_language
 from minimon_server.web.validation import read_query
 
@@ -37,14 +37,32 @@ LORAS: Final = Guide(
     errors=(ModelNotAvailable,),
     samples=("-k {token}{base}/loras",),
 )
+IP_ADAPTERS: Final = Guide(
+    summary=Text("Les IP-Adapters, et ceux qui sont là.", "The IP-Adapters, and which are there."),
+    detail=Text(
+        "Le premier qui est là et qui va avec le modèle lit l'image de référence de qui n'en nomme aucun.",
+        "The first one that is there and fits the model reads the reference picture of who names none.",
+    ),
+    query=NoQuery,
+    answers=(Answer(Text("Les IP-Adapters.", "The IP-Adapters."), {JSON: IpAdapterList}),),
+    errors=(ModelNotAvailable,),
+    samples=("-k {token}{base}/ip-adapters",),
+)
 
 
 class Shelf:
     """The endpoints; what there is is looked up at every request."""
 
-    def __init__(self, models: ModelLooks[ModelInfo], loras: ModelLooks[LoraInfo], drawing: Drawing) -> None:
+    def __init__(
+        self,
+        models: ModelLooks[ModelInfo],
+        loras: ModelLooks[LoraInfo],
+        ip_adapters: ModelLooks[IpAdapterInfo],
+        drawing: Drawing,
+    ) -> None:
         self._models = models
         self._loras = loras
+        self._ip_adapters = ip_adapters
         self._schedulers = drawing.schedulers  # that the engine knows; a model may go with fewer
         self._nobody = drawing.unavailable
 
@@ -64,7 +82,16 @@ class Shelf:
         lines = [self._line(lora, language) | _lora_line(lora) for lora in found]
         return _answer({"loras": lines}, language)
 
-    def _line(self, one: ModelInfo | LoraInfo, language: Language) -> dict[str, Any]:
+    async def ip_adapters(self, request: Request) -> Response:
+        """List what can read a reference picture."""
+        read_query(request.scope, NoQuery)
+        language = spoken_language(header(request.scope, b"accept-language"))
+        found = (await self._ip_adapters.now()).values()
+        return _answer(
+            {"ip_adapters": [self._line(one, language) | {"variant": one.variant} for one in found]}, language
+        )
+
+    def _line(self, one: ModelInfo | LoraInfo | IpAdapterInfo, language: Language) -> dict[str, Any]:
         why = one.unavailable or self._nobody
         return {
             "id": one.id,

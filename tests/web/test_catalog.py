@@ -17,8 +17,10 @@ from minimon_server.engines.model_info import LoraInfo
 from minimon_server.errors import Text
 from minimon_server.jobs.added_words import prefixed
 from minimon_server.jobs.drawing import nobody_draws, weight_of
-from minimon_server.web.model_schemas import LoraList, ModelList
+from minimon_server.web.model_schemas import IpAdapterList, LoraList, ModelList
 from tests.catalog.files import SD15, SDXL, stock_of, write
+from tests.catalog.test_ip_adapters import FACE, PLUS, adapters
+from tests.catalog.test_ip_adapters import put as put_ip_adapter
 from tests.catalog.test_kinds import CROSS, lora
 from tests.crayon import Crayon, drawing_with
 from tests.small_pipeline import build
@@ -52,7 +54,8 @@ def place(folder: Path, *, engine: bool = True) -> Iterator[Place]:
     shutil.copy(HOME / "models" / CATALOGUE, root)
     stock = stock_of(root)
     drawing = drawing_with(Crayon(), stock.models) if engine else nobody_draws(Text("Personne.", "Nobody."))
-    drawing = replace(drawing, models=stock.models, loras=stock.loras)
+    shown = adapters(root).infos
+    drawing = replace(drawing, models=stock.models, loras=stock.loras, ip_adapters=shown)
     with app_under_test(folder, {"MINIMON_RATE_LIMIT_PER_MIN": "0"}, drawing=drawing) as bench:
         yield Place(bench.client, root)
 
@@ -84,6 +87,33 @@ def test_lists_have_the_contracts_form_and_say_how_to_get_what_is_missing(tmp_pa
         assert first["trigger_words"] == ["anime style", "detailed"]
         assert (first["pinned"], first["available"], first["licence"]) == (False, False, "")
         assert (second["default_weight"], second["trigger_words"]) == (0.6, None)
+
+
+def test_ip_adapters_are_listed_in_the_same_form(tmp_path: Path) -> None:
+    with place(tmp_path) as at:
+        answer = at.client.get("/ip-adapters", headers=ENGLISH)
+        IpAdapterList.model_validate(answer.json())
+        assert answer.headers["content-language"] == "en"
+        assert answer.json()["ip_adapters"] == [
+            {
+                "id": "ip-adapter-sdxl",
+                "name": "IP-Adapter Plus SDXL (ViT-H) with its image encoder",
+                "available": False,
+                "reason": "is not on the disk",
+                "how": "python download_models.py --part ip-adapter-sdxl",
+                "licence": "Apache-2.0",
+                "pinned": True,
+                "base": "sdxl",
+                "variant": "",
+            }
+        ]
+        put_ip_adapter(at.root, "mine", PLUS)
+        put_ip_adapter(at.root, "face", FACE)
+        _, face, mine = at.client.get("/ip-adapters", headers={"Accept-Language": "fr"}).json()["ip_adapters"]
+        assert (mine["id"], mine["available"], mine["reason"], mine["variant"]) == ("mine", True, None, "plus")
+        assert (face["id"], face["available"]) == ("face", False)
+        assert face["reason"].startswith("ne peut pas être utilisé : ")
+        assert at.client.get("/ip-adapters?all=1").status_code == 422
 
 
 def test_the_first_available_one_serves_who_names_none(tmp_path: Path) -> None:
