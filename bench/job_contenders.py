@@ -101,7 +101,11 @@ def build_model(stage: Stage) -> Path:
     """Write the small pipeline, and return the folder that holds its folder."""
     models = stage.folder / "models"
     argv = (sys.executable, "-m", "bench.peers.raw_pipeline", "build", str(models / MODEL))
-    done = subprocess.run(argv, cwd=stage.root, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
+    try:
+        done = subprocess.run(argv, cwd=stage.root, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        told = (error.stderr or b"").decode("utf-8", "replace")[-2000:]  # bytes, whatever `text` says
+        raise BenchError(f"the small pipeline could not be built within {LOAD_SECONDS:g} s:\n{told}") from None
     if done.returncode != 0:
         raise BenchError(f"the small pipeline could not be built:\n{done.stderr[-2000:]}")
     return models

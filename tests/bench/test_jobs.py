@@ -109,6 +109,14 @@ def test_a_server_with_a_crayon_sees_every_job_through(stage: Stage) -> None:
     assert "memory growth between the two" in table(*jobs._memory_rows(grown))
 
 
+def test_a_pipeline_that_is_not_built_in_time_is_the_benchs_own_error(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_contenders, "LOAD_SECONDS", 0.01)  # no interpreter imports torch in that
+    with pytest.raises(BenchError, match=r"the small pipeline could not be built within 0\.01 s"):
+        job_contenders.build_model(stage)
+
+
 def test_ours_draws_what_the_loop_draws(stage: Stage) -> None:
     models, places = job_contenders.build_model(stage), Places(stage.folder / "drawing")
     program = job_contenders.ours(stage, places, models)
