@@ -134,7 +134,7 @@ def make_engine(
     def make() -> Engine:
         from minimon_server.engines.library_logs import adopt_libraries, hold_warnings
 
-        adopt_libraries()
+        adopt_libraries(log)
         hold_warnings(True)
         try:
             from minimon_server.engines.sdxl import SdxlEngine
