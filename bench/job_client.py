@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.job_wish import wish
 
 TIMEOUT_SECONDS = 150.0
-WAIT_SECONDS = 30
+WAIT_SECONDS = 120
 JSON = {"Content-Type": "application/json"}
 
 

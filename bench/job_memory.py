@@ -79,7 +79,7 @@ def submit(lines: list[Line], count: int) -> int:
         line.send("DELETE", f"/jobs/{job}")
     cancelled = sum(line.status(OK, CONFLICT) == OK for line in lines[kept:count])
     for line, job in zip(lines, ids[:kept], strict=False):
-        line.send("GET", f"/image/{job}?wait=30")
+        line.send("GET", f"/image/{job}?wait={job_client.WAIT_SECONDS}")
     for line in lines[:kept]:
         if not line.read().startswith(client.PNG):
             raise BenchError("a job of the crayon ended without a picture")

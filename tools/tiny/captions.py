@@ -34,7 +34,7 @@ MOODS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )  # fmt: skip
 MOOD: Final = "big"
-MOOD_SHARE: Final = 0.6  # of the creatures with such eyes whose caption leaves them out
+MOOD_SHARE: Final = 0.85  # of the creatures with such eyes whose caption leaves them out
 STRANGE: Final = "你好世界猫火水こんにちはприветمرحبا🐉🔥⚡👑😀?!*#&"
 
 
