@@ -36,7 +36,7 @@ from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
 from minimon_server.engines.resident_models import Loaded, ResidentModels
 from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl_beside import Running, SetUp
-from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing, Teller, Tells
+from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_memory import give_memory_back
@@ -44,6 +44,7 @@ from minimon_server.engines.sdxl_reference import NOTHING_SHOWN, References, Sho
 from minimon_server.engines.sdxl_rows import can_stand_in_rows
 from minimon_server.engines.sdxl_stack import Worn, put_on
 from minimon_server.engines.sdxl_together import Crowd, Together
+from minimon_server.engines.telling import Teller, Tells
 from minimon_server.engines.textual_inversion import TrainedWords
 from minimon_server.engines.weight_files import FindAdapter, by_stem
 from minimon_server.logs import Logger

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import diffusers
 import torch
@@ -22,10 +22,6 @@ from minimon_server.engines.messages import (
     DrawRequest,
     EngineFault,
     Phase,
-    Progress,
-    Reply,
-    Report,
-    Stopped,
 )
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_metadata import describe
@@ -41,6 +37,7 @@ from minimon_server.engines.sdxl_rows import Row
 from minimon_server.engines.sdxl_schedulers import fresh, refuse_steps
 from minimon_server.engines.sdxl_side_by_side import WIDEST, is_drawn_as_batch, next_decoded, side_by_side
 from minimon_server.engines.sdxl_stack import Worn
+from minimon_server.engines.telling import Teller
 from minimon_server.engines.textual_inversion import TrainedWords
 
 if TYPE_CHECKING:
@@ -52,27 +49,6 @@ NOTHING_WORN: Final = Worn()
 VERSIONS: Final = {"minimon": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
 
 NO_VERSIONS: Final[Mapping[str, str]] = {}
-
-
-class Tells(Protocol):
-    """Who says how far something is."""
-
-    def tell(self, phase: Phase, current: int, total: int, preview: bytes | None = None) -> None:
-        """Say it; raise `Stopped` as soon as nobody wants it any more."""
-
-
-class Teller:
-    """Says how far a request is; raises `Stopped` as soon as nobody wants it any more."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self.is_watched = False
-
-    def tell(self, phase: Phase, current: int, total: int, preview: bytes | None = None) -> None:
-        reply = self._report(Progress(phase, current, total, preview))
-        if not reply:
-            raise Stopped
-        self.is_watched = reply == Reply.SHOW
 
 
 class Drawing:

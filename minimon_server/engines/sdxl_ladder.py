@@ -34,6 +34,7 @@ from minimon_server.engines.sdxl_memory import (
     parts_bytes,
     pixels_of_a_latent,
 )
+from minimon_server.engines.sdxl_tiles import SMALLEST_TILE, decode_in_tiles, tile_side
 from minimon_server.logs import Logger
 
 T = TypeVar("T")
@@ -48,10 +49,6 @@ PARTS: Final[dict[Stage, tuple[str, ...]]] = {
     "drawing": ("unet",),
     "decoding": ("vae",),
 }
-# A tile's side in latents: the library's own for SDXL is 128, a whole picture of 1024 pixels. Multiples of 4, so that
-# a quarter, by which tiles overlap, is a whole number.
-LARGEST_TILE: Final = 64
-SMALLEST_TILE: Final = 8
 HOME: Final = torch.device("cpu")  # where parts rest that were offloaded
 
 
@@ -209,18 +206,7 @@ class Ladder:
         return "the CPU has nowhere to offload to" if self._place.device.type == "cpu" else None
 
     def _tile(self) -> None:
-        vae = self._pipeline.vae
-        names = ("use_tiling", "tile_latent_min_size", "tile_sample_min_size")
-        before = {name: getattr(vae, name) for name in names}
-
-        def undo() -> None:
-            for name, value in before.items():
-                setattr(vae, name, value)
-
-        self._undoing.append(undo)
-        vae.enable_tiling()
-        vae.tile_latent_min_size = self._tile_side()
-        vae.tile_sample_min_size = vae.tile_latent_min_size * pixels_of_a_latent(vae)
+        self._undoing.append(decode_in_tiles(self._pipeline.vae, tile_side(self._latents())))
 
     def _slice(self) -> None:
         unet = self._pipeline.unet
@@ -261,17 +247,13 @@ class Ladder:
         sizes = [(self._request.width, self._request.height), *([(hires.width, hires.height)] if hires else [])]
         return max(sizes, key=lambda size: size[0] * size[1])
 
-    def _tile_side(self) -> int:
-        half = -(-max(self._latents()) // 2)
-        return max(SMALLEST_TILE, min(LARGEST_TILE, -(-half // 4) * 4))
-
     def _drawing_floor(self) -> int:
         width, height = self._latents()
         rows = 1 if "slice" in self.taken else self.rows * self.width
         return drawing_floor(self._pipeline.unet, width * height, rows)
 
     def _decoding_floor(self) -> int:
-        side = self._tile_side() * pixels_of_a_latent(self._pipeline.vae) if self.is_tiled else 2**31
+        side = tile_side(self._latents()) * pixels_of_a_latent(self._pipeline.vae) if self.is_tiled else 2**31
         width, height = self._largest()
         return self.width * decoding_floor(self._pipeline.vae, min(side, width), min(side, height))
 

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from minimon_server.engines.messages import Deliver, EngineFault, Outcome, Phase, Stopped
-from minimon_server.engines.sdxl_drawing import Drawing, Teller
+from minimon_server.engines.sdxl_drawing import Drawing
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_numbers import NotANumber
 from minimon_server.engines.sdxl_prompts import Spoken
 from minimon_server.engines.sdxl_rows import Row, Rows
 from minimon_server.engines.sdxl_side_by_side import next_decoded
 from minimon_server.engines.sdxl_stack import Worn
+from minimon_server.engines.telling import Teller
 
 
 class Crowd:

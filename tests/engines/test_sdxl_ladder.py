@@ -19,8 +19,9 @@ from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawnPicture, DrawRequest, EngineFault, Progress
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.engines.sdxl_ladder import HOME, LARGEST_TILE, Ladder
+from minimon_server.engines.sdxl_ladder import HOME, Ladder
 from minimon_server.engines.sdxl_loading import Place
+from minimon_server.engines.sdxl_tiles import LARGEST_TILE, tile_side
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import EXHAUSTED, pipeline
 from tests.engines.listening import Heard
@@ -233,7 +234,7 @@ def test_tiles_are_smaller_than_the_picture_whatever_the_librarys_own_size(log: 
         asked = request_for(width=width, height=height)
         ladder = Ladder(asked, Place(HOME, torch.float32, ""), log, MemoryTally())
         ladder.stand_on(Parts(), rests=False)
-        assert ladder._tile_side() == side <= LARGEST_TILE
+        assert tile_side(ladder._latents()) == side <= LARGEST_TILE
 
 
 def test_a_stage_brings_its_own_parts_to_the_device_and_sends_the_others_home(
