@@ -23,6 +23,15 @@ class AccelerationSettings(BaseModel):
     compile_dir: Path = Field(
         Path("data/compiled"), **spec("folder of what was compiled, for the next start", "a path", path=True)
     )
+    sdxl_draft_decoder: str = Field(
+        "",
+        max_length=4096,
+        **spec(
+            "decoder of drafts (TAESD's kind) for jobs that ask for it; none: no drafts",
+            "a folder or hub id",
+            bare=True,
+        ),
+    )
     sdxl_use_xformers: Switch = Field(True, **spec("attention by xFormers, where it is installed", _SWITCH, bare=True))
     sdxl_use_flash_attn: Switch = Field(
         False, **spec("attention by FlashAttention 3 or 2, where one is installed", _SWITCH, bare=True)

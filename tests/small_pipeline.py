@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
@@ -87,6 +88,18 @@ def autoencoder() -> Any:
         sample_size=SIDE,
         scaling_factor=0.5,
         force_upcast=False,
+    )
+
+
+def draft_decoder(blocks: int = 3, channels: int = 4) -> Any:
+    """Return a decoder of TAESD's kind: with three blocks it makes four pixels a side of one latent."""
+    widths, numbers = (16,) * blocks, (1,) * blocks
+    return AutoencoderTiny(
+        encoder_block_out_channels=widths,
+        decoder_block_out_channels=widths,
+        num_encoder_blocks=numbers,
+        num_decoder_blocks=numbers,
+        latent_channels=channels,
     )
 
 

@@ -69,7 +69,8 @@ class DrawRequest:
     `trigger_words` are those of the adapters that stand in the prompt; they decide nothing beyond it.
 
     `exact`: each picture is bit for bit what its seed gives alone. Without it several may be computed as one batch,
-    which rounds otherwise: nothing else differs.
+    which rounds otherwise: nothing else differs. `decoder`: the model's own autoencoder, or the draft decoder of the
+    settings, whose pixels are others.
 
     `guidance_rescale` is 0 to 1. `format` is one of `picture_formats.FORMATS`, and
     `quality`, 1 to 100, is None for the formats that lose nothing.
@@ -98,14 +99,15 @@ class DrawRequest:
     trigger_words: tuple[str, ...] = ()
     ip_adapter: IpAdapterUse | None = None
     exact: bool = True
+    decoder: Literal["full", "draft"] = "full"
 
     @property
-    def company(self) -> tuple[str, int, int] | None:
+    def company(self) -> tuple[str, int, int, str] | None:
         """Requests of which this is the same can be drawn side by side; None: this one is drawn alone."""
         begun_otherwise = self.init_image is not None or self.hires is not None
         if begun_otherwise or self.ip_adapter is not None or len(self.seeds) != 1:
             return None
-        return self.stack, self.width, self.height
+        return self.stack, self.width, self.height, self.decoder
 
     @property
     def inputs(self) -> tuple[InputPicture, ...]:

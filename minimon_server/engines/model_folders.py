@@ -161,7 +161,7 @@ def read_model(path: Path) -> ModelFolder:
         read_json(path, f"{part}/{name}.json")
         for part, name in (("unet", "config"), ("vae", "config"), ("scheduler", "scheduler_config"))
     )
-    blocks = vae.get("block_out_channels")
+    blocks, channels = vae.get("block_out_channels"), vae.get("latent_channels", 4)  # as AutoencoderKL has it
     side = unet.get("sample_size") or 128
     if not isinstance(blocks, list) or not blocks or not isinstance(side, int):
         raise BrokenModel("its sizes cannot be read from unet/config.json and vae/config.json")
@@ -187,6 +187,7 @@ def read_model(path: Path) -> ModelFolder:
         clip_layers=min(_layers(path, part) for part in ("text_encoder", "text_encoder_2")),
         licence=notes.licence or "",
         native_size=notes.native_size,
+        latents=(channels, 2 ** (len(blocks) - 1)) if isinstance(channels, int) else None,
     )
     return ModelFolder(info, path, settings, variants)
 

@@ -20,7 +20,8 @@ class ModelInfo:
     `width` and `height` are pixels; `scheduler` and `clip_skip` are None where the model's own are meant. `prediction`
     is "epsilon", "v", or "" where nothing tells. `unavailable` says why it cannot be drawn with now, `how` what would
     change that. `native_size` is the side in pixels at which all its pictures are drawn, then resampled to the size
-    that is asked for; None: it draws any size.
+    that is asked for; None: it draws any size. `latents` are the channels of its latents and the pixels a side that one
+    becomes; None: not known before it is loaded.
     """
 
     id: str
@@ -46,6 +47,7 @@ class ModelInfo:
     unavailable: Text | None = None
     how: Text | None = None
     native_size: int | None = None
+    latents: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from minimon_server.engines.acceleration import choose
 from minimon_server.engines.acceleration_plan import Accelerations, Refused, Wishes
 from minimon_server.engines.checkpoint_files import Models
 from minimon_server.engines.devices import DeviceHere, DeviceWish, cuda_problem
+from minimon_server.engines.draft_decoder import DraftDecoder
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.ip_adapter_files import FindIpAdapter
 from minimon_server.engines.machine_facts import Machine, this_machine
@@ -120,6 +121,7 @@ def make_engine(
     ip_adapters: FindIpAdapter | None = None,
     budgets: Budgets = AS_THE_MACHINE_HAS_IT,
     wishes: Wishes = NO_WISHES,
+    draft: DraftDecoder | None = None,
 ) -> OnDemand:
     """Return who draws prompts, or raise as `plan_here`. Imports none of the packages.
 
@@ -140,7 +142,7 @@ def make_engine(
             from minimon_server.engines.sdxl import SdxlEngine
         finally:
             hold_warnings(False)
-        return SdxlEngine(models, device, log, memory, adapters, hashes, here, ip_adapters, budgets, plan)
+        return SdxlEngine(models, device, log, memory, adapters, hashes, here, ip_adapters, budgets, plan, draft)
 
     return OnDemand(make, log, memory, here, plan)
 

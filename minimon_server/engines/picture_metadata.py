@@ -34,6 +34,8 @@ def describe(request: DrawRequest, seed: int, made_by: Mapping[str, Any]) -> dic
         "format": request.format,
         "quality": request.quality,
         **input_metadata.described(request),
+        # The usual one is not told: a picture of it tells what it always has.
+        **({"decoder": request.decoder} if request.decoder != "full" else {}),
         **made_by,
     }
 
@@ -56,6 +58,7 @@ def infotext(told: Mapping[str, Any]) -> str:
         "Clip skip": told["clip_skip"],
         "CFG rescale": f"{rescale:g}" if (rescale := told["guidance_rescale"]) else None,
         **input_metadata.pairs(told),
+        "Decoder": told.get("decoder"),
         "Lora hashes": _quoted(loras) if loras else None,
         "Version": f"Minimon {told['versions']['minimon']}",
     }

@@ -11,6 +11,7 @@ from minimon_server.engines.acceleration_plan import Accelerations
 from minimon_server.engines.attention_kernels import ordered_kernels
 from minimon_server.engines.checkpoint_files import Models, OnDisk
 from minimon_server.engines.devices import DeviceHere, DeviceWish
+from minimon_server.engines.draft_decoder import DraftDecoder
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.ip_adapter_files import FindIpAdapter, in_folder
 from minimon_server.engines.lost_device import is_lost
@@ -30,17 +31,17 @@ from minimon_server.engines.messages import (
 from minimon_server.engines.model_folders import BrokenModel, ModelFolders
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.one_by_one import one_by_one
-from minimon_server.engines.picture_files import can_be_written
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
 from minimon_server.engines.resident_models import Loaded, ResidentModels
-from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl_beside import Running, SetUp
+from minimon_server.engines.sdxl_draft import Drafts
 from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_memory import give_memory_back
 from minimon_server.engines.sdxl_reference import NOTHING_SHOWN, References, Shown
+from minimon_server.engines.sdxl_refusals import refuse_what_cannot_be
 from minimon_server.engines.sdxl_rows import can_stand_in_rows
 from minimon_server.engines.sdxl_stack import Worn, put_on
 from minimon_server.engines.sdxl_together import Crowd, Together
@@ -67,18 +68,20 @@ class SdxlEngine:
         ip_adapters: FindIpAdapter | None = None,
         budgets: Budgets = AS_THE_MACHINE_HAS_IT,
         plan: Accelerations | None = None,
+        draft: DraftDecoder | None = None,
     ) -> None:
         """`adapters` finds their files; without it they are those of the folder `loras` by their stems, and without
         `ip_adapters` those are the folders of `ip-adapter` by their names.
 
-        `here` is told what computes, once that is chosen. `budgets` are those of all models that are kept; the one that
-        draws may be larger. `plan` says how to draw faster or in less memory; without it, nothing is done for that.
+        `here` is told what computes. `budgets` are those of all models that are kept; the one that draws may be larger.
+        `plan` says how to draw faster or in less memory; without it, nothing is done. `draft` decodes what asks for it.
         """
         self._plan = plan
         self._models = models
         self._adapters = adapters or by_stem(models.root)
         self._hashes = hashes or FileHashes(log)
         self._references = References(ip_adapters or in_folder(models.root), self._hashes, log)
+        self._drafts = Drafts(draft, self._hashes)
         self._wish: DeviceWish = wish
         self._log = log
         self._tally = tally or MemoryTally()
@@ -225,6 +228,7 @@ class SdxlEngine:
             shown,
             self._plan.versions if self._plan else NO_VERSIONS,
             model.scheduler,
+            self._drafts.of(request, model.pipeline, self._here()),
         )
 
     def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Tells, ladder: Ladder) -> tuple[Loaded, Worn]:
@@ -255,6 +259,7 @@ class SdxlEngine:
     def close(self) -> None:
         """Give everything back."""
         self._references.close()
+        self._drafts.close()
         if self._residents is not None:
             self._residents.clear()
 
@@ -281,15 +286,3 @@ class SdxlEngine:
         if found is not None:
             return found
         return kept.load(request.model, folder, ladder, lambda read, whole: teller.tell("loading", read, whole))
-
-
-def refuse_what_cannot_be(request: DrawRequest) -> None:
-    """Raise `EngineFault` for what no model here could do, before anything is loaded for it."""
-    if request.scheduler is not None and request.scheduler not in SCHEDULERS:
-        raise EngineFault(f"There is no scheduler {request.scheduler}; there are: {', '.join(SCHEDULERS)}.")
-    if not request.seeds or request.steps < 1:
-        raise EngineFault("A request needs at least one seed and one step.")
-    if request.width % 8 or request.height % 8:
-        raise EngineFault("Width and height are multiples of 8.")
-    if not can_be_written(request.format):
-        raise EngineFault(f"The Pillow that is installed here cannot write {request.format}; nothing was drawn.")

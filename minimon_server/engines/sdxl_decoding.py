@@ -78,7 +78,8 @@ def _shades(image: torch.Tensor) -> NDArray[np.uint8] | None:
 
 
 def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    mean, deviation = vae.config.latents_mean, vae.config.latents_std
+    # A draft decoder has neither: it takes latents as the UNet sees them (its scaling factor is 1).
+    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
     scale = float(vae.config.scaling_factor)
     if mean is None or deviation is None:
         return latents / scale

@@ -27,6 +27,7 @@ from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.engines.schedulers import KINDS
 from minimon_server.engines.sdxl_decoding import Previews
+from minimon_server.engines.sdxl_draft import NO_DRAFT, Draft
 from minimon_server.engines.sdxl_inputs import Beginning, Pass
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_loading import Place
@@ -70,6 +71,7 @@ class Drawing:
         shown: Shown = NOTHING_SHOWN,
         more_versions: Mapping[str, str] = NO_VERSIONS,
         own_scheduler: Any = None,
+        draft: Draft = NO_DRAFT,
     ) -> None:
         """`own_scheduler` is the model's; without it, the one that the pipeline holds now."""
         self._versions = {**VERSIONS, **more_versions}
@@ -83,6 +85,8 @@ class Drawing:
         self._fingerprint = fingerprint
         self._trained = trained
         self._ladder = ladder
+        self._draft = draft
+        ladder.draft = draft.network
         self._own_scheduler = own_scheduler or pipeline.scheduler
         self._canvas = canvas or Canvas(request, None)
         self._beginning = Beginning(request, pipeline, inputs, self._canvas)
@@ -118,7 +122,7 @@ class Drawing:
         pictures: list[DrawnPicture] = []
         while (index := len(pictures)) < count:
             self._teller.tell("decoding", index, count)
-            for found in ladder.run("decoding", partial(next_decoded, self._pipeline.vae, ladder, latents[index:])):
+            for found in ladder.run("decoding", partial(next_decoded, ladder, latents[index:])):
                 if isinstance(found, EngineFault):
                     raise found
                 number = len(pictures)
@@ -260,7 +264,7 @@ class Drawing:
             **spoken.amounts,
             "trained_words": dict(sorted(spoken.trained.items())),
             "ignored": [*spoken.ignored, *self._worn.ignored],
-            "hashes": self._worn.hashes,
+            "hashes": {**self._worn.hashes, **(self._draft.hashes or {})},
             "device": self._place.name,
             "dtype": str(self._drawn_in[seed]).removeprefix("torch."),
             "decoded_in": decoded_in,

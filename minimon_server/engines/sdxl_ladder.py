@@ -70,6 +70,7 @@ class Ladder:
         self._pipeline: Any = None
         self.rows = 1  # that the UNet draws for one picture; whoever draws sets it
         self.width = 1  # pictures side by side; whoever draws sets it, and reads it again each time
+        self.draft: Any = None  # decodes instead of the pipeline's autoencoder; whoever draws sets it
         self._rests = rests
         self._undoing: list[Callable[[], None]] = []
 
@@ -86,7 +87,12 @@ class Ladder:
     @property
     def is_tiled(self) -> bool:
         """Whether pictures are decoded in tiles."""
-        return "tile" in self.taken
+        return "tile" in self.taken and self.draft is None
+
+    @property
+    def decoder(self) -> Any:
+        """The network that makes pixels of latents."""
+        return self._pipeline.vae if self.draft is None else self.draft
 
     @property
     def resting(self) -> Place:
@@ -197,7 +203,7 @@ class Ladder:
             return "done already"
         if rung == "tile":
             if "vae" not in self._parts(stage):
-                return "only decoding has tiles"
+                return "only the model's own decoder has tiles" if self.draft is not None else "only decoding has tiles"
             return "the picture is one tile" if max(self._latents()) <= SMALLEST_TILE else None
         if rung == "slice":
             if stage != "drawing":
@@ -231,6 +237,8 @@ class Ladder:
 
     def _parts(self, stage: Stage) -> tuple[str, ...]:
         """Return what a stage computes with: a drawing that begins with a picture encodes it, between passes too."""
+        if stage == "decoding" and self.draft is not None:
+            return ()  # it never leaves the device
         encodes = stage == "drawing" and (self._request.init_image is not None or self._request.hires is not None)
         return (*PARTS[stage], "vae") if encodes else PARTS[stage]
 
@@ -255,7 +263,7 @@ class Ladder:
     def _decoding_floor(self) -> int:
         side = tile_side(self._latents()) * pixels_of_a_latent(self._pipeline.vae) if self.is_tiled else 2**31
         width, height = self._largest()
-        return self.width * decoding_floor(self._pipeline.vae, min(side, width), min(side, height))
+        return self.width * decoding_floor(self.decoder, min(side, width), min(side, height))
 
     def _short(self, stage: Stage, needed: int) -> tuple[int, int] | None:
         """Return what is needed and what is free, in bytes, when that is too little."""

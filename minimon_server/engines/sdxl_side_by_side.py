@@ -42,9 +42,9 @@ def is_drawn_as_batch(request: DrawRequest, pipeline: Any) -> bool:
     return replace(request, seeds=request.seeds[:1]).company is not None
 
 
-def next_decoded(vae: Any, ladder: Ladder, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
+def next_decoded(ladder: Ladder, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
     """Return the pixels of the first of these latents: of as many as are decoded at once now."""
-    return decode_together(vae, latents[: ladder.width])
+    return decode_together(ladder.decoder, latents[: ladder.width])
 
 
 def side_by_side(drawing: Drawn, spoken: Spoken, ladder: Ladder, unet: Any) -> tuple[list[int], list[torch.Tensor]]:

@@ -135,7 +135,7 @@ class Together:
             # What must be exact is decoded alone, too.
             part = rows[:1] if rows[0].request.exact else [row for row in rows if not row.request.exact]
             latents = [row.latents for row in part]
-            decoded = self._ladder.run("decoding", partial(next_decoded, self._pipeline.vae, self._ladder, latents))
+            decoded = self._ladder.run("decoding", partial(next_decoded, self._ladder, latents))
             for row, found in zip(part, decoded, strict=False):  # fewer are decoded at once where memory is short
                 rows.remove(row)
                 index = self._places[row]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from minimon_server.engines.acceleration_plan import Chosen
+from minimon_server.engines.draft_decoder import FULL, Decoder, DraftDecoder
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import AdapterUse, DrawRequest, Engine, InputPicture
 from minimon_server.engines.model_info import IpAdapterInfo as IpAdapterInfo  # the web knows jobs, and no engine
@@ -17,6 +18,7 @@ from minimon_server.engines.schedulers import named
 from minimon_server.errors import FieldMistake, InvalidRequest, Text
 from minimon_server.jobs.added_words import prefixed, triggered
 from minimon_server.jobs.asked_adapters import adapters_of, lora_mistakes, none_such, trigger_words, unfit
+from minimon_server.jobs.asked_decoder import decoder_mistakes
 from minimon_server.jobs.asked_reference import NO_IP_ADAPTERS, reference_mistakes, reference_of
 from minimon_server.jobs.availability import check_that_one_is_there, check_use
 from minimon_server.jobs.input_rules import (
@@ -27,7 +29,7 @@ from minimon_server.jobs.input_rules import (
     input_mistakes,
     size_after,
 )
-from minimon_server.jobs.model_bounds import clip_skip_mistakes, step_mistakes
+from minimon_server.jobs.model_bounds import clip_skip_mistakes, scheduler_mistakes, step_mistakes
 
 LARGEST_SEED: Final = 2**53 - 1
 USUAL_WEIGHT: Final = 1.0
@@ -49,7 +51,7 @@ class Drawing:
     a model's weights from others; it may block, too, as may `hashes`, which returns the SHA-256 of a model, its VAE and
     of LoRAs, by their names in a picture's metadata, and `device`, which tells what computes by its names there, or
     nothing where that is not known yet. `memory` counts how often memory ran out.
-    `choices` are those of the engine, of how it draws faster or in less memory.
+    `choices` are those of the engine, of how it draws faster or in less memory. `draft` is its draft decoder.
     """
 
     models: Callable[[], Sequence[ModelInfo]]
@@ -66,6 +68,7 @@ class Drawing:
     facts: Callable[[], Mapping[str, object]] = field(default=dict)
     device: Callable[[], Mapping[str, str]] = field(default=dict)
     choices: Callable[[], Mapping[str, Chosen]] = field(default=dict)
+    draft: DraftDecoder | None = None
 
 
 def nobody_draws(why: Text) -> Drawing:
@@ -109,6 +112,7 @@ class Asked:
     ip_adapter_scale: float | None = None
     ip_adapter: str | None = None
     exact: bool = False
+    decoder: Decoder = FULL
 
 
 def request_for(
@@ -118,24 +122,24 @@ def request_for(
     draw_seed: Callable[[], int],
     loras: Mapping[str, LoraInfo] = NO_LORAS,
     ip_adapters: Mapping[str, IpAdapterInfo] = NO_IP_ADAPTERS,
+    draft: DraftDecoder | None = None,
 ) -> DrawRequest:
     """Fill in what the client left out; raise `InvalidRequest` naming what there is none of, all at once.
 
     What cannot be used now raises `ModelNotAvailable`, with what would change that. The prompt is told as it is drawn.
     """
-    model = _meant(asked, models, schedulers, loras, ip_adapters)
+    model = _meant(asked, models, schedulers, loras, ip_adapters, draft)
     adapters = _adapters(asked, model, loras)
     width, height, steps = _extent(asked, model)
     guidance = model.guidance_scale if asked.guidance_scale is None else asked.guidance_scale
     # What rescales guidance is a default only where there is guidance: else every picture would tell it as ignored.
     rescale = model.guidance_rescale if guidance > 1 else 0.0
-    first = draw_seed() if asked.seed is None else asked.seed
     prompt, triggers = _worded(asked, model, trigger_words(adapters, loras))
     return DrawRequest(
         model=model.id,
         prompt=prompt,
         negative_prompt=prefixed(asked.negative_prompt, model.negative_prefix),
-        seeds=tuple((first + number) % (LARGEST_SEED + 1) for number in range(asked.count)),
+        seeds=_seeds(draw_seed() if asked.seed is None else asked.seed, asked.count),
         width=width,
         height=height,
         steps=steps,
@@ -154,7 +158,12 @@ def request_for(
         trigger_words=triggers,
         ip_adapter=reference_of(asked, model, ip_adapters),
         exact=asked.seed is not None or asked.count == 1,
+        decoder=asked.decoder,
     )
+
+
+def _seeds(first: int, count: int) -> tuple[int, ...]:
+    return tuple((first + number) % (LARGEST_SEED + 1) for number in range(count))
 
 
 def _worded(asked: Asked, model: ModelInfo, words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -178,10 +187,11 @@ def _meant(
     schedulers: Sequence[str],
     loras: Mapping[str, LoraInfo],
     ip_adapters: Mapping[str, IpAdapterInfo],
+    draft: DraftDecoder | None,
 ) -> ModelInfo:
     """Return the model that is asked for, with the defaults that count for this request; raise as `request_for`."""
     check_that_one_is_there(asked.model, models)
-    mistakes = mistakes_in(asked, models, schedulers, loras=loras, ip_adapters=ip_adapters)
+    mistakes = mistakes_in(asked, models, schedulers, loras=loras, ip_adapters=ip_adapters, draft=draft)
     if mistakes:
         raise InvalidRequest(fields=mistakes)
     model = models[_name(asked, models)]
@@ -205,6 +215,7 @@ def mistakes_in(
     wrong: Collection[str] = (),
     loras: Mapping[str, LoraInfo] = NO_LORAS,
     ip_adapters: Mapping[str, IpAdapterInfo] = NO_IP_ADAPTERS,
+    draft: DraftDecoder | None = None,
 ) -> list[FieldMistake]:
     """Return what a request names that there is none of among `models`, which are some, and how it is too large.
 
@@ -225,7 +236,7 @@ def mistakes_in(
     elif "model" not in wrong:
         mistakes.append(FieldMistake("model", none_such(name for name in models if models[name].unavailable is None)))
     if "scheduler" not in wrong and asked.scheduler is not None:
-        mistakes += _scheduler_mistakes(asked.scheduler, _there(model, schedulers), schedulers)
+        mistakes += scheduler_mistakes(asked.scheduler, _there(model, schedulers), schedulers)
     if not {"format", "quality"} & set(wrong) and asked.quality is not None and FORMATS[asked.format].quality is None:
         mistakes.append(FieldMistake("quality", _LOSSLESS))
     width, height, steps = _extent(asked, model)
@@ -236,8 +247,9 @@ def mistakes_in(
         scheduler = _scheduler(asked, model, _there(model, schedulers))
         mistakes += [one for one in step_mistakes(model, scheduler, steps, hires) if not _tells(one.field, wrong)]
     native = model.native_size if model else None
-    of_inputs = [*input_mistakes(asked, steps, hires, native), *reference_mistakes(asked, model, ip_adapters)]
-    return mistakes + [one for one in of_inputs if not _tells(one.field, wrong)]
+    more = [*input_mistakes(asked, steps, hires, native), *reference_mistakes(asked, model, ip_adapters)]
+    more += decoder_mistakes(asked.decoder, model, draft)
+    return mistakes + [one for one in more if not _tells(one.field, wrong)]
 
 
 def _extent(asked: Asked, model: ModelInfo | None) -> tuple[int, int, int]:
@@ -262,21 +274,6 @@ def _scheduler(asked: Asked, model: ModelInfo, there: Sequence[str]) -> str | No
 def _there(model: ModelInfo | None, schedulers: Sequence[str]) -> Sequence[str]:
     """Return the names that go with a model, or all, where nobody knows which model it is."""
     return schedulers if model is None or model.schedulers is None else model.schedulers
-
-
-def _scheduler_mistakes(asked: str, there: Sequence[str], schedulers: Sequence[str]) -> list[FieldMistake]:
-    if named(asked, there) is not None:
-        return []
-    known = named(asked, schedulers)
-    return [FieldMistake("scheduler", _not_with_this(known, there) if known else none_such(there))]
-
-
-def _not_with_this(name: str, there: Sequence[str]) -> Text:
-    names = ", ".join(there)
-    return Text(
-        f"{name} dessinerait autre chose que ce modèle ; avec lui : {names or 'rien que le sien'}",
-        f"{name} would draw something else than this model; with it: {names or 'its own alone'}",
-    )
 
 
 def _name(asked: Asked, models: Mapping[str, ModelInfo]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -12,6 +13,7 @@ from minimon_server.catalog.single_files import said_in
 from minimon_server.catalog.stock import CATALOGUE, Stock
 from minimon_server.engines.acceleration_plan import USUAL_PIXELS, Wishes
 from minimon_server.engines.checkpoint_files import Models
+from minimon_server.engines.draft_decoder import find_draft_decoder
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.kept_hashes import KeptHashes
 from minimon_server.engines.model_folders import ModelFolders
@@ -37,20 +39,25 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
     hashes = FileHashes(log, KeptHashes(settings.hashes_path, log))
     try:
         budgets = Budgets(_bytes(settings.gpu_model_megabytes), _bytes(settings.host_model_megabytes))
+        draft = find_draft_decoder(settings.sdxl_draft_decoder)
         finds = stock.lora_file, hashes, ip_adapters.files
-        engine = make_engine(models, settings.device, log, *finds, budgets, wishes_of(settings))
+        engine = make_engine(models, settings.device, log, *finds, budgets, wishes_of(settings), draft)
         weights, versions = models.fingerprint, partial(versions_with, engine.plan)
         drawing = Drawing(stock.models, lambda: engine, SCHEDULERS, None, versions, weights, memory=engine.memory)
-        drawing = replace(drawing, device=engine.here.told, choices=engine.plan.told)
+        drawing = replace(drawing, device=engine.here.told, choices=engine.plan.told, draft=draft)
     except NoEngine as error:
         log.warning("prompts cannot be drawn", reason=error.text.en)
         drawing = replace(nobody_draws(error.text), models=stock.models)
     words = partial(digests_here, settings.models_dir / "embeddings")
-    digests = partial(hashes_here, models, stock.lora_file, hashes)
-    memory = drawing.memory
+    memory, of_draft = drawing.memory, drawing.draft
+
+    def digests(model: str, loras: Collection[str]) -> dict[str, str]:
+        found = hashes_here(models, stock.lora_file, hashes, model, loras)
+        draft_hash = hashes.of_all([of_draft.weights]) if of_draft else None
+        return found | ({"draft_decoder": draft_hash} if draft_hash else {})
 
     def facts() -> dict[str, object]:
-        return {**stock.facts(), "in_memory": memory.told}
+        return {**stock.facts(), "in_memory": memory.told, **({"draft_decoder": of_draft.name} if of_draft else {})}
 
     drawing = replace(drawing, loras=stock.loras, ip_adapters=ip_adapters.infos)
     return replace(drawing, facts=facts, trained=words, hashes=digests)
@@ -63,6 +70,7 @@ def _bytes(megabytes: int | Literal["auto"]) -> int | None:
 def check_drawing(settings: Settings) -> None:
     """Raise `StartupError` where the start would: for what was asked for by hand and cannot be had here."""
     try:
+        find_draft_decoder(settings.sdxl_draft_decoder)
         plan_here(settings.device, wishes_of(settings))
     except NoEngine as error:
         say(f"WARNING: {error.text.en}")

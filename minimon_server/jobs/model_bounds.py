@@ -1,12 +1,14 @@
-"""What a model takes no more of: layers to skip, and steps of the schedulers of distilled models. Fills in nothing."""
+"""What does not go with a model: schedulers, their steps, layers to skip. Fills in nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from minimon_server.engines.messages import Hires
 from minimon_server.engines.model_info import ModelInfo
+from minimon_server.engines.schedulers import named
 from minimon_server.errors import FieldMistake, Text
+from minimon_server.jobs.asked_adapters import none_such
 
 
 def step_mistakes(model: ModelInfo, scheduler: str | None, steps: int, hires: Hires | None) -> Iterator[FieldMistake]:
@@ -33,3 +35,19 @@ def clip_skip_mistakes(model: ModelInfo, clip_skip: int | None) -> list[FieldMis
     if clip_skip is None or most is None or clip_skip <= most:
         return []
     return [FieldMistake("clip_skip", Text(f"au plus {most} avec ce modèle", f"at most {most} with this model"))]
+
+
+def scheduler_mistakes(asked: str, there: Sequence[str], schedulers: Sequence[str]) -> list[FieldMistake]:
+    """Return what is wrong with a name: none of all `schedulers`, or not one of those that go with the model."""
+    if named(asked, there) is not None:
+        return []
+    known = named(asked, schedulers)
+    return [FieldMistake("scheduler", _not_with_this(known, there) if known else none_such(there))]
+
+
+def _not_with_this(name: str, there: Sequence[str]) -> Text:
+    names = ", ".join(there)
+    return Text(
+        f"{name} dessinerait autre chose que ce modèle ; avec lui : {names or 'rien que le sien'}",
+        f"{name} would draw something else than this model; with it: {names or 'its own alone'}",
+    )

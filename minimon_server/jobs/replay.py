@@ -33,9 +33,10 @@ CARRIED: Final[Mapping[str, str]] = {
     "format": "format",
     "quality": "quality",
     "hires": "hires",
+    "decoder": "decoder",
 }
-# Null in these says something: the model's own scheduler and layer, and a format that loses nothing.
-MAY_BE_NULL: Final = frozenset({"scheduler", "clip_skip", "quality", "hires"})
+# Null in these says something: the model's own scheduler, layer and decoder, and a format that loses nothing.
+MAY_BE_NULL: Final = frozenset({"scheduler", "clip_skip", "quality", "hires", "decoder"})
 # What files said before these fields were there; a model's default may have become something else.
 BEFORE: Final[Mapping[str, Any]] = {"guidance_rescale": 0.0, "format": "png", "quality": None, "hires": None}
 _BEGUN_WITH: Final = Text(
@@ -201,13 +202,13 @@ def trained_words(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def told_hashes(told: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hashes that a file tells: `model`, `vae`, and `loras.<name>`."""
+    """Return the hashes that a file tells: `model`, `vae`, `draft_decoder`, and `loras.<name>`."""
     found = told.get("hashes")
     if not isinstance(found, dict):
         return {}
     loras = found.get("loras")
     named = {f"loras.{name}": one for name, one in list(loras.items())[:MOST_NAMED]} if isinstance(loras, dict) else {}
-    whole = {"model": found.get("model"), "vae": found.get("vae"), **named}
+    whole = {**{name: found.get(name) for name in ("model", "vae", "draft_decoder")}, **named}
     return {name: digest[:LONGEST_NAME] for name, digest in whole.items() if isinstance(digest, str)}
 
 

@@ -44,4 +44,5 @@ def sketched(members: Mapping[str, Any], wrong: Collection[str]) -> Asked:
     prompt = str(members.get("prompt", "")) if "prompt" not in wrong else ""
     kind = "png" if "format" in wrong else members.get("format", "png")
     # Without their weights, which may be wrong: a tag of the prompt that adds to one is judged by its own.
-    return Asked(prompt, loras=tuple((str(name), 0.0) for name in held), format=kind, **sound)
+    decoder: Any = "full" if "decoder" in wrong else members.get("decoder", "full")
+    return Asked(prompt, decoder=decoder, loras=tuple((str(name), 0.0) for name in held), format=kind, **sound)

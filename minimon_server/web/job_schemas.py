@@ -114,6 +114,9 @@ class DrawBody(BaseModel):
     ip_adapter: Name | None = Field(
         None, **said("L'IP-Adapter qui la lit ; sinon le premier.", "The IP-Adapter that reads it; else the first.")
     )
+    decoder: Literal["full", "draft"] = Field(
+        "full", **said("`draft` : plus vite, d'autres pixels.", "`draft`: sooner, and other pixels.")
+    )
 
 
 class Meta(BaseModel):

@@ -200,7 +200,9 @@ class JobDesk:
         models, known = await self._looks.now(), await self._loras.now()
         shown = await self._ip_adapters.now() if body.ip_adapter or "ip_adapter_image" in pictures else NO_IP_ADAPTERS
         wanted = asked_of(body, pictures, known, exact=exact)
-        drawn = request_for(wanted, models, self._drawing.schedulers, self._draw_seed, known, shown)
+        drawn = request_for(
+            wanted, models, self._drawing.schedulers, self._draw_seed, known, shown, self._drawing.draft
+        )
         # Who asks for several pictures has the patience for them; who asks for one waits for it.
         priority: Priority = "player" if body.count == 1 else "batch"
         async with self._jobs.inputs.held(list(pictures.values())):
@@ -221,7 +223,8 @@ class JobDesk:
         if not models:
             return ()
         wrong = frozenset(mistake.field for mistake in examined.mistakes)
-        return mistakes_in(sketched(examined.members, wrong), models, self._drawing.schedulers, wrong, known)
+        asked, draft = sketched(examined.members, wrong), self._drawing.draft
+        return mistakes_in(asked, models, self._drawing.schedulers, wrong, known, draft=draft)
 
     async def status(self, request: Request) -> Response:
         """Tell where a job stands."""

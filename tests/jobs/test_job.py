@@ -38,12 +38,12 @@ def test_a_record_is_read_back_as_it_was_written() -> None:
 
 def test_a_request_written_before_a_field_was_known_is_still_read() -> None:
     asked = orjson.loads(written_request(JOB))
-    for name in ("guidance_rescale", "format", "quality", "native_size", "exact"):
+    for name in ("guidance_rescale", "format", "quality", "native_size", "exact", "decoder"):
         del asked[name]
     read = read_job(JOB.id, JOB.number, "PENDING", 3, orjson.dumps(asked), written_record(JOB))
     assert read == JOB
     assert (read.request.guidance_rescale, read.request.format, read.request.quality) == (0.0, "png", None)
-    assert (read.request.native_size, read.request.exact) == (None, True)
+    assert (read.request.native_size, read.request.exact, read.request.decoder) == (None, True, "full")
     native = replace(JOB, request=replace(JOB.request, native_size=256))
     assert read_job(JOB.id, JOB.number, "PENDING", 3, written_request(native), written_record(native)) == native
 

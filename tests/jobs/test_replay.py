@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minimon_server.engines.draft_decoder import DraftDecoder
 from minimon_server.engines.messages import AdapterUse, DrawRequest, Hires, InputPicture, IpAdapterUse
 from minimon_server.engines.model_info import LoraInfo, ModelInfo
 from minimon_server.engines.picture_metadata import describe
@@ -29,6 +31,7 @@ FULL = replace(
     format="jpeg",
     quality=33,
     hires=Hires(128, 96, 8, 0.5),
+    decoder="draft",
 )
 
 
@@ -51,6 +54,7 @@ def asked_again(words: dict[str, Any]) -> DrawRequest:
         {MODEL.id: MODEL},
         ("dpmpp_2m_karras",),
         lambda: 1,
+        draft=DraftDecoder("taesd", Path(), Path(), 4, 8),
     )
 
 
