@@ -159,7 +159,7 @@ def _network(part: str, settings: Settings, tensors: Tensors, place: Place) -> t
         network = _empty(part, settings)
     renamed = _renamed(part, settings, tensors, network)
     _tell_unused(part, tensors, renamed)
-    dtype = dtype_of(part, place)
+    dtype = dtype_of(part, place, settings)
     weights = {}
     for name in list(renamed):  # let go of one by one: there is never a whole second copy
         weights[name] = renamed.pop(name).to(place.device, dtype)

@@ -68,11 +68,18 @@ def _places(tensors: list[torch.Tensor], *, pin: bool) -> dict[int, torch.Tensor
         if at + one.nbytes > block.nbytes:
             size = max(one.nbytes, min(BLOCK_BYTES, left))
             block, at = torch.empty(size, dtype=torch.uint8, pin_memory=pin), 0
-        room = block[at : at + one.nbytes].view(one.dtype).view(one.shape)
-        found[id(one)] = room
+        room = block[at : at + one.nbytes].view(one.dtype)
+        found[id(one)] = room.as_strided(one.shape, _strides(one))
         at += _aligned(one.nbytes)
         left -= _aligned(one.nbytes)
     return found
+
+
+def _strides(one: torch.Tensor) -> tuple[int, ...]:
+    """Return how to lay a tensor out without holes: as it is, also with its channels last, or plainly."""
+    if one.dim() == 4 and one.is_contiguous(memory_format=torch.channels_last):
+        return one.stride()
+    return torch.empty(one.shape, device="meta").stride()
 
 
 def _aligned(size: int) -> int:

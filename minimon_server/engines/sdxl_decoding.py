@@ -10,6 +10,7 @@ import torch
 
 from minimon_server.engines import png
 from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.sdxl_landing import Landing, packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,38 +24,45 @@ SDXL_COLOURS: Final = ((60.0, 60.0, 60.0), (-60.0, -5.0, 10.0), (25.0, 15.0, -5.
 SDXL_GREY: Final = (150.0, 140.0, 130.0)
 
 
-@torch.no_grad()
+class Decoding:
+    """Pictures that are decoded together, and are on their way from the device."""
+
+    @torch.no_grad()
+    def __init__(self, vae: Any, latents: Sequence[torch.Tensor]) -> None:
+        """Begin with it; `latents` are those of one picture each, all of one size."""
+        self._vae, self._latents = vae, latents
+        together = torch.cat(list(latents)) if len(latents) > 1 else latents[0]
+        self._dtype: torch.dtype = vae.dtype
+        self._landing = _landing(vae, together.to(self._dtype))
+
+    def __len__(self) -> int:
+        return len(self._latents)
+
+    def landed(self) -> list[Decoded | EngineFault]:
+        """Wait, and return for each picture what `decode` does; one that came out as none is decoded again alone."""
+        told = str(self._dtype).removeprefix("torch.")
+        # Alone it is rounded otherwise, which may be enough; it was alone already if there is one.
+        again = _decoded if len(self) > 1 else _decoded_in_full
+        return [
+            (pixels, told) if pixels is not None else again(self._vae, one)
+            for pixels, one in zip(self._landing.pixels(), self._latents, strict=True)
+        ]
+
+
 def decode(vae: Any, latents: torch.Tensor) -> Decoded:
     """Return the pixels (height x width x 3) of one picture's latents, and in which numbers they were decoded.
 
     What comes out black or not a number is decoded again in 32-bit floats; raise `EngineFault` if that does not help.
     """
-    own: torch.dtype = vae.dtype
-    pixels = _pixels(vae, latents.to(own))
-    if pixels is None and own != torch.float32:
-        vae.to(dtype=torch.float32)
-        try:
-            pixels = _pixels(vae, latents.float())
-        finally:
-            vae.to(dtype=own)  # exact: every value came from there
-        own = torch.float32
-    if pixels is None:
-        raise EngineFault("The model gave a black picture, or none at all; nothing was kept.")
-    return pixels, str(own).removeprefix("torch.")
+    (found,) = Decoding(vae, [latents]).landed()
+    if isinstance(found, EngineFault):
+        raise found
+    return found
 
 
-@torch.no_grad()
 def decode_together(vae: Any, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
     """Return for each picture what `decode` does, all at once; a picture that failed is decoded again alone."""
-    if len(latents) == 1:
-        return [_decoded(vae, latents[0])]
-    images: torch.Tensor = vae.decode(_unscaled(vae, torch.cat(list(latents)).to(vae.dtype)), return_dict=False)[0]
-    dtype = str(vae.dtype).removeprefix("torch.")
-    shades = [_shades(image) for image in images.split_with_sizes([1] * len(latents))]
-    return [
-        (pixels, dtype) if pixels is not None else _decoded(vae, one)
-        for pixels, one in zip(shades, latents, strict=True)
-    ]
+    return Decoding(vae, latents).landed()
 
 
 def _decoded(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
@@ -64,17 +72,25 @@ def _decoded(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
         return fault
 
 
-def _pixels(vae: Any, latents: torch.Tensor) -> NDArray[np.uint8] | None:
-    image: torch.Tensor = vae.decode(_unscaled(vae, latents), return_dict=False)[0]
-    return _shades(image)
+@torch.no_grad()
+def _decoded_in_full(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
+    own: torch.dtype = vae.dtype
+    if own != torch.float32:
+        vae.to(dtype=torch.float32)
+        try:
+            image: torch.Tensor = vae.decode(_unscaled(vae, latents.float()), return_dict=False)[0]
+            (pixels,) = Landing(packed(image)).pixels()
+        finally:
+            vae.to(dtype=own)  # exact: every value came from there
+        if pixels is not None:
+            return pixels, "float32"
+    return EngineFault("The model gave a black picture, or none at all; nothing was kept.")
 
 
-def _shades(image: torch.Tensor) -> NDArray[np.uint8] | None:
-    if not bool(torch.isfinite(image).all()):
-        return None
-    shades = (image[0] * 0.5 + 0.5).clamp(0, 1).float().mul(255).round().to(torch.uint8)
-    pixels: NDArray[np.uint8] = shades.permute(1, 2, 0).cpu().numpy()
-    return pixels if pixels.any() else None
+def _landing(vae: Any, latents: torch.Tensor) -> Landing:
+    scaled = _unscaled(vae, latents)
+    images: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+    return Landing(packed(images))
 
 
 def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,7 @@ from minimon_server.engines.sdxl_prompts import Spoken, encode
 from minimon_server.engines.sdxl_reference import NOTHING_SHOWN, Shown
 from minimon_server.engines.sdxl_rows import Row
 from minimon_server.engines.sdxl_schedulers import fresh, refuse_steps
-from minimon_server.engines.sdxl_side_by_side import WIDEST, is_drawn_as_batch, next_decoded, side_by_side
+from minimon_server.engines.sdxl_side_by_side import WIDEST, decoded_in_turn, is_drawn_as_batch, side_by_side
 from minimon_server.engines.sdxl_stack import Worn
 from minimon_server.engines.telling import Teller
 from minimon_server.engines.textual_inversion import TrainedWords
@@ -120,13 +120,11 @@ class Drawing:
             rows = [1] * count
         self._worn.await_hashes(lambda: self._teller.tell("decoding", 0, count))
         pictures: list[DrawnPicture] = []
-        while (index := len(pictures)) < count:
-            self._teller.tell("decoding", index, count)
-            for found in ladder.run("decoding", partial(next_decoded, ladder, latents[index:])):
-                if isinstance(found, EngineFault):
-                    raise found
-                number = len(pictures)
-                pictures.append(self.picture(request.seeds[number], spoken, *found, rows[number]))
+        for found in decoded_in_turn(ladder, latents, lambda begun: self._teller.tell("decoding", begun, count)):
+            if isinstance(found, EngineFault):
+                raise found
+            number = len(pictures)
+            pictures.append(self.picture(request.seeds[number], spoken, *found, rows[number]))
         self._teller.tell("decoding", count, count)
         return Drawn(tuple(pictures))
 

@@ -127,9 +127,10 @@ def shared(kind: Any, pipeline: Any) -> Any:
 def encode(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return the latents of pixels (1 x 3 x height x width, -1 to 1), a sample that `generator` decides.
 
-    In 32-bit floats where the autoencoder's settings ask for it, as in the library, and where 16 bits do not hold.
+    In 32-bit floats where the autoencoder's settings ask for it and its numbers are float16, which is what the settings
+    mean: bfloat16 reaches as far as they do. And where 16 bits do not hold.
     """
-    upcast = bool(vae.config.force_upcast) and vae.dtype != torch.float32
+    upcast = bool(vae.config.force_upcast) and vae.dtype == torch.float16
     found = _distribution(vae, pixels, upcast=upcast)
     # Looked at before a sample is taken: the generator gives the same noise either way.
     if not upcast and vae.dtype != torch.float32 and not bool(torch.isfinite(found.latent_dist.parameters).all()):

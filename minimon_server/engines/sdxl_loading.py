@@ -20,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from minimon_server.engines.devices import DeviceWish, cuda_problem
 from minimon_server.engines.messages import EngineFault
-from minimon_server.engines.model_folders import NETWORKS, TOKENIZERS, BrokenModel, ModelFolder
+from minimon_server.engines.model_folders import NETWORKS, TOKENIZERS, BrokenModel, ModelFolder, read_json
 
 # Whether to go on, after so many MiB of so many have been read.
 Loading = Callable[[int, int], None]
@@ -131,10 +131,20 @@ def forget_signatures(network: torch.nn.Module) -> None:
         vars(getattr(module, "processor", module)).pop("__call__", None)
 
 
-def dtype_of(part: str, place: Place) -> torch.dtype:
-    """Return the numbers that a part computes in: those of its place, but for an autoencoder."""
-    # SDXL's own overflows in 16-bit floats: black pictures.
-    return torch.float32 if part == "vae" and place.dtype == torch.float16 else place.dtype
+def dtype_of(part: str, place: Place, settings: Mapping[str, Any]) -> torch.dtype:
+    """Return the numbers that a part of these settings computes in: those of its place, but for an autoencoder."""
+    # SDXL's own overflows in float16: black pictures. One that was mended says so, such as sdxl-vae-fp16-fix.
+    overflows = part == "vae" and place.dtype == torch.float16 and settings.get("force_upcast", True)
+    return torch.float32 if overflows else place.dtype
+
+
+def lay_out(network: Any, device: torch.device) -> None:
+    """Lay the convolutions of a network out as a GPU computes them fastest; a CPU gains nothing by it.
+
+    Numbers stay as they are, and so does the layout when weights move, are merged or cast.
+    """
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
 
 
 def network_of(folder: Path, part: str, variant: str | None, place: Place) -> torch.nn.Module:
@@ -142,7 +152,7 @@ def network_of(folder: Path, part: str, variant: str | None, place: Place) -> to
     # Always a dtype: without one, files of halves come back as halves or as floats, as each library likes.
     network, report = CLASSES[part].from_pretrained(
         folder,
-        dtype=dtype_of(part, place),
+        dtype=dtype_of(part, place, read_json(folder, "config.json")),
         variant=variant,
         use_safetensors=True,
         local_files_only=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import torch
 
 from minimon_server.engines.messages import DrawRequest, EngineFault
-from minimon_server.engines.sdxl_decoding import Decoded, decode_together
+from minimon_server.engines.sdxl_decoding import Decoded, Decoding
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_numbers import NotANumber
 from minimon_server.engines.sdxl_prompts import Spoken
@@ -42,9 +42,32 @@ def is_drawn_as_batch(request: DrawRequest, pipeline: Any) -> bool:
     return replace(request, seeds=request.seeds[:1]).company is not None
 
 
+def decoded_in_turn(
+    ladder: Ladder, latents: Sequence[torch.Tensor], tell: Callable[[int], None]
+) -> Iterator[Decoded | EngineFault]:
+    """Yield the pixels of all these latents in their order; `tell` hears how many were begun before each decoding.
+
+    The next ones are begun before those before are waited for: the device decodes while pixels become pictures.
+    """
+    begun, flying = 0, None
+    while begun < len(latents):
+        tell(begun)
+        following = ladder.run("decoding", partial(_begun, ladder, latents[begun:]))
+        begun += len(following)
+        if flying is not None:
+            yield from ladder.run("decoding", flying.landed)
+        flying = following
+    if flying is not None:
+        yield from ladder.run("decoding", flying.landed)
+
+
+def _begun(ladder: Ladder, latents: Sequence[torch.Tensor]) -> Decoding:
+    return Decoding(ladder.decoder, latents[: ladder.width])
+
+
 def next_decoded(ladder: Ladder, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
     """Return the pixels of the first of these latents: of as many as are decoded at once now."""
-    return decode_together(ladder.decoder, latents[: ladder.width])
+    return _begun(ladder, latents).landed()
 
 
 def side_by_side(drawing: Drawn, spoken: Spoken, ladder: Ladder, unet: Any) -> tuple[list[int], list[torch.Tensor]]:
