@@ -23,6 +23,9 @@ class AccelerationSettings(BaseModel):
     compile_dir: Path = Field(
         Path("data/compiled"), **spec("folder of what was compiled, for the next start", "a path", path=True)
     )
+    sdxl_use_cuda_graphs: Switch = Field(
+        True, **spec("replay what the card computes as captured graphs", _SWITCH, bare=True)
+    )
     sdxl_draft_decoder: str = Field(
         "",
         max_length=4096,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minimon_server.engines.acceleration_plan import NO_QUANTIZATION, Accelerations, Chosen, Refused, Wishes
+from minimon_server.engines.acceleration_plan import NO_GRAPHS, NO_QUANTIZATION, Accelerations, Chosen, Refused, Wishes
 from minimon_server.engines.acceleration_table import (
     LEAST_FOR_COMPILE,
     PIXELS_A_ROW,
@@ -43,10 +43,12 @@ def choose(wishes: Wishes, machine: Machine) -> Accelerations:
     quantization = settle("quantization", f"SDXL_QUANTIZATION={wishes.quantization}", quantized, problem)
     offloaded, problem = _offload(wishes, machine)
     offload = settle("enable_cpu_offload", "SDXL_ENABLE_CPU_OFFLOAD=1", offloaded, problem)
+    captured, problem = _graphs(wishes, machine)
+    graphs = settle("use_cuda_graphs", "SDXL_USE_CUDA_GRAPHS=1", captured, problem)
     if refusals:
         raise Refused(refusals)
     kernels, attention = choose_attention(wishes, machine)
-    return Accelerations(quantization, attention, compiling, _slicing(wishes), offload, kernels[1:])
+    return Accelerations(quantization, attention, compiling, _slicing(wishes), offload, kernels[1:], graphs)
 
 
 def _quantization(wishes: Wishes, machine: Machine, *, compiled: bool) -> tuple[Chosen, Text | None]:
@@ -189,6 +191,23 @@ def _offload(wishes: Wishes, machine: Machine) -> tuple[Chosen, Text | None]:
             "what draws is the CPU, whose memory is the only one; an NVIDIA card is needed",
         )
     return Chosen(True, Text("SDXL_ENABLE_CPU_OFFLOAD=1", "SDXL_ENABLE_CPU_OFFLOAD=1")), problem
+
+
+def _graphs(wishes: Wishes, machine: Machine) -> tuple[Chosen, Text | None]:
+    if not wishes.use_cuda_graphs:
+        return NO_GRAPHS, None
+    problem = None
+    if machine.device == "cpu":
+        problem = Text(
+            "un processeur n'a pas de graphes CUDA ; il faut une carte NVIDIA",
+            "a CPU has no CUDA graphs; an NVIDIA card is needed",
+        )
+    elif wishes.enable_cpu_offload:
+        problem = Text(
+            "un graphe garde la place des poids, que SDXL_ENABLE_CPU_OFFLOAD déplace",
+            "a graph keeps the places of weights, which SDXL_ENABLE_CPU_OFFLOAD moves",
+        )
+    return Chosen(True, Text("cela se peut ici", "it can be had here")), problem
 
 
 def _slicing(wishes: Wishes) -> Chosen:

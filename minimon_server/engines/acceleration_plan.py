@@ -28,6 +28,7 @@ class Wishes:
     enable_cpu_offload: bool = False
     by_hand: frozenset[str] = frozenset()
     pixels: int = USUAL_PIXELS
+    use_cuda_graphs: bool = False
 
     @property
     def demanded(self) -> tuple[str, ...]:
@@ -36,6 +37,7 @@ class Wishes:
             "quantization": ("SDXL_QUANTIZATION", self.quantization if self.quantization != NO_QUANTIZATION else ""),
             "use_compile": ("SDXL_USE_COMPILE", "1" if self.use_compile else ""),
             "enable_cpu_offload": ("SDXL_ENABLE_CPU_OFFLOAD", "1" if self.enable_cpu_offload else ""),
+            "use_cuda_graphs": ("SDXL_USE_CUDA_GRAPHS", "1" if self.use_cuda_graphs else ""),
         }
         return tuple(f"{name}={value}" for field, (name, value) in asked.items() if value and field in self.by_hand)
 
@@ -49,6 +51,9 @@ class Chosen:
     scheme: Scheme | None = None
 
 
+NO_GRAPHS: Final = Chosen(False, Text("SDXL_USE_CUDA_GRAPHS=0", "SDXL_USE_CUDA_GRAPHS=0"))
+
+
 @dataclass(slots=True)
 class Accelerations:
     """All that is done on this machine. Attention may fall to the next kernel when the first one fails on its trial."""
@@ -59,6 +64,7 @@ class Accelerations:
     slicing: Chosen
     offload: Chosen
     attention_left: tuple[AttentionRow, ...] = ()  # what else could be tried, in this order
+    graphs: Chosen = NO_GRAPHS
 
     @property
     def versions(self) -> dict[str, str]:
@@ -68,7 +74,7 @@ class Accelerations:
 
     def told(self) -> dict[str, Chosen]:
         """Return each choice by the name under which log and `/ready` tell it."""
-        names = ("quantization", "attention", "compile", "slicing", "offload")
+        names = ("quantization", "attention", "compile", "slicing", "offload", "graphs")
         return {name: getattr(self, name) for name in names}
 
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from minimon_server.engines.captured_graphs import drop_graphs
+
 # Tensors are laid into blocks of this size. torch's allocator of pinned memory rounds a block up to a power of two,
 # and keeps blocks that were freed for the next: blocks of one size waste nothing, and two models that alternate pin no
 # page twice.
@@ -26,6 +28,7 @@ def to_host(network: torch.nn.Module) -> None:
     if any(is_traceable_wrapper_subclass(one) for one in network.parameters()):
         moved(network, torch.device("cpu"))
         return
+    drop_graphs(network)  # and their memory on the device
     tensors = list({id(one): one for one in (*network.parameters(), *network.buffers())}.values())
     places = _places(tensors, pin=any(one.is_cuda for one in tensors))
     for tensor in tensors:
@@ -48,6 +51,7 @@ def to_device(network: torch.nn.Module, device: torch.device) -> bool:
 
 def moved(network: torch.nn.Module, device: torch.device, *, non_blocking: bool = False) -> None:
     """Move a network; exact: numbers stay as they are."""
+    drop_graphs(network)
     # What moves in inference mode can be moved no more outside of it, and quantised weights not even in it.
     with torch.inference_mode(False), torch.no_grad():
         network.to(device, non_blocking=non_blocking)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 
+from minimon_server.engines.captured_graphs import captured_of
 from minimon_server.engines.prompt_chunks import Chunk
 
 # What makes two chunks the same to an encoder: the encoder, its tokens, and the trained words among them.
@@ -65,6 +66,8 @@ class Encoder:
         if chunk.words:
             with self._trained(chunk):
                 said = self._network(row, output_hidden_states=True)
+        elif (graphs := captured_of(self._network)) is not None:
+            return Row(*graphs(row, layer=layer))
         else:
             said = self._network(row, output_hidden_states=True)
         return Row(said.hidden_states[-layer], said[0])

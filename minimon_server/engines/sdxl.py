@@ -81,7 +81,7 @@ class SdxlEngine:
         self._adapters = adapters or by_stem(models.root)
         self._hashes = hashes or FileHashes(log)
         self._references = References(ip_adapters or in_folder(models.root), self._hashes, log)
-        self._drafts = Drafts(draft, self._hashes)
+        self._drafts = Drafts(draft, self._hashes, plan, log)
         self._wish: DeviceWish = wish
         self._log = log
         self._tally = tally or MemoryTally()

@@ -11,6 +11,7 @@ from minimon_server.engines.acceleration_plan import Accelerations
 from minimon_server.engines.attention_kernels import take_kernel
 from minimon_server.engines.compiled_unet import CompiledUnet
 from minimon_server.engines.quantised_layers import QuantisedLayers
+from minimon_server.engines.sdxl_graphs import Graphs
 from minimon_server.engines.sdxl_loading import Place, know_signatures, lay_out
 from minimon_server.logs import Logger
 
@@ -43,13 +44,21 @@ class Accelerated:
 def accelerate(
     pipeline: Any, plan: Accelerations | None, place: Place, log: Logger, before: Accelerated | None = None
 ) -> Accelerated:
-    """Do what the plan says, in this order: weights, attention, slices, compilation; layout first.
+    """Do what the plan says, in this order: weights, attention, slices, compilation, graphs; layout first.
 
     `place` is where the pipeline computes, wherever its parts lie. Without a plan, layout is all. `before` is what
     was done to the same UNet for another model that it belongs to: that is done once.
     """
     for network in (pipeline.unet, pipeline.vae):
         lay_out(network, place.device)
+    done = _accelerated(pipeline, plan, place, log, before)
+    Graphs(plan, place.device, log).of_pipeline(pipeline)  # around whatever computes them then
+    return done
+
+
+def _accelerated(
+    pipeline: Any, plan: Accelerations | None, place: Place, log: Logger, before: Accelerated | None
+) -> Accelerated:
     if plan is None:
         return Accelerated()
     if plan.slicing.value:

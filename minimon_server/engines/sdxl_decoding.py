@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from minimon_server.engines import png
+from minimon_server.engines.captured_graphs import captured_of, drop_graphs
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.sdxl_landing import Landing, packed
 
@@ -82,6 +83,7 @@ def _decoded_in_full(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
             (pixels,) = Landing(packed(image)).pixels()
         finally:
             vae.to(dtype=own)  # exact: every value came from there
+            drop_graphs(vae)
         if pixels is not None:
             return pixels, "float32"
     return EngineFault("The model gave a black picture, or none at all; nothing was kept.")
@@ -89,6 +91,9 @@ def _decoded_in_full(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
 
 def _landing(vae: Any, latents: torch.Tensor) -> Landing:
     scaled = _unscaled(vae, latents)
+    graphs = captured_of(vae)
+    if graphs is not None and not vae.use_tiling:  # tiles are many small decodings
+        return Landing(*graphs(scaled))
     images: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
     return Landing(packed(images))
 

@@ -11,13 +11,16 @@ from typing import Any, Final
 
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
+from minimon_server.engines.acceleration_plan import Accelerations
 from minimon_server.engines.draft_decoder import DRAFT, SETTING, DraftDecoder
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.file_stamps import Stamp, stamp_or_missing
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import BrokenModel
-from minimon_server.engines.sdxl_loading import Place, telling_what_is_broken
+from minimon_server.engines.sdxl_graphs import Graphs
+from minimon_server.engines.sdxl_loading import Place, lay_out, telling_what_is_broken
 from minimon_server.engines.sdxl_memory import pixels_of_a_latent
+from minimon_server.logs import Logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,11 @@ NO_DRAFT: Final = Draft()
 class Drafts:
     """Of one engine."""
 
-    def __init__(self, decoder: DraftDecoder | None, hashes: FileHashes) -> None:
-        """`decoder` is that of the settings; None: there is none."""
+    def __init__(
+        self, decoder: DraftDecoder | None, hashes: FileHashes, plan: Accelerations | None, log: Logger
+    ) -> None:
+        """`decoder` is that of the settings; None: there is none. `plan` says whether graphs are captured of it."""
+        self._plan, self._log = plan, log
         self._decoder = decoder
         self._hashes = hashes
         self._loaded: tuple[Stamp, Draft] | None = None
@@ -68,6 +74,8 @@ class Drafts:
         except BrokenModel:
             text = f"The draft decoder {decoder.name} cannot be loaded; the server's log says why."
             raise EngineFault(text) from None
+        lay_out(network, place.device)
+        Graphs(self._plan, place.device, self._log).of_decoder(network)
         return Draft(network, {"draft_decoder": self._hashes.of_all([decoder.weights])})
 
 

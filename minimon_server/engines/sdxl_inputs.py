@@ -22,6 +22,7 @@ from diffusers.pipelines.stable_diffusion_xl import (
 )
 from PIL import Image
 
+from minimon_server.engines.captured_graphs import drop_graphs
 from minimon_server.engines.messages import DrawRequest, EngineFault, InputPicture, drawn_steps
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.sdxl_decoding import decode
@@ -154,6 +155,7 @@ def _distribution(vae: Any, pixels: torch.Tensor, *, upcast: bool) -> Any:
     finally:
         if upcast:
             vae.to(dtype=own)  # exact: every value came from there
+            drop_graphs(vae)
 
 
 def _row(values: Any, like: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.residency import PutOut, nobody_else
+from minimon_server.engines.sdxl_graphs import drop_stale_graphs, without_graphs
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_memory import (
     MEBI,
@@ -176,6 +177,7 @@ class Ladder:
 
     def _climb(self, stage: Stage, left: list[Rung], tried: list[str]) -> Rung | None:
         """Take the next rung that may help `stage`; None: there is none left. `tried` is for people."""
+        self._undoing.append(without_graphs(self._pipeline))
         give_memory_back()
         while left:
             rung = left.pop(0)
@@ -234,6 +236,7 @@ class Ladder:
             move(self._pipeline, [part for part in NETWORKS if part not in self._parts(stage)], HOME)
             give_memory_back()
             move(self._pipeline, self._parts(stage), self._place.device)
+        drop_stale_graphs(self._pipeline, self._parts(stage))
 
     def _parts(self, stage: Stage) -> tuple[str, ...]:
         """Return what a stage computes with: a drawing that begins with a picture encodes it, between passes too."""

@@ -37,7 +37,7 @@ class Landing:
         if rows.is_cuda:
             self._rows = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
             self._rows.copy_(rows, non_blocking=True)
-            self._event = torch.cuda.Event()
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call] # as the library has it
             self._event.record()
         else:
             self._rows = rows.clone()

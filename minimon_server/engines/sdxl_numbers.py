@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 
+from minimon_server.engines.captured_graphs import drop_graphs
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.quantised_layers import widened_layers
 from minimon_server.engines.sdxl_prompts import Course, Said, Spoken
@@ -44,6 +45,7 @@ def in_float32(unet: Any, pipelines: Sequence[Any]) -> Iterator[None]:
             yield
         finally:
             unet.to(dtype=own)
+            drop_graphs(unet)
             for pipeline, encoder in zip(pipelines, encoders, strict=True):
                 pipeline.text_encoder_2 = encoder
 

@@ -18,6 +18,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from minimon_server.engines.compiled_unet import CompiledUnet
 from minimon_server.engines.messages import DrawRequest, EngineFault, Stopped
+from minimon_server.engines.sdxl_graphs import CapturedUnet
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_memory import pixels_of_a_latent
 from minimon_server.engines.sdxl_numbers import NotANumber
@@ -182,7 +183,7 @@ class Rows:
 
     def _width(self, most: int) -> int:
         forward = vars(self._unet).get("forward")
-        return forward.width(most) if isinstance(forward, CompiledUnet) else most
+        return forward.width(most) if isinstance(forward, CompiledUnet | CapturedUnet) else most
 
     def _evaluate(self, group: list[Row]) -> None:
         asked = [row.question() for row in group]

@@ -88,4 +88,5 @@ def wishes_of(settings: Settings) -> Wishes:
         settings.sdxl_enable_cpu_offload,
         frozenset(name.removeprefix("sdxl_") for name in settings.model_fields_set),
         settings.sdxl_width * settings.sdxl_height if drawn else USUAL_PIXELS,
+        settings.sdxl_use_cuda_graphs,
     )

@@ -55,6 +55,7 @@ def test_defaults_start_and_ready_tells_each_choice_with_its_reason(tmp_path: Pa
         "compile": False,
         "slicing": False,
         "offload": False,
+        "graphs": False,
     }
     lines = (tmp_path / "log").read_text("utf-8")
     assert all(f'"what":"{name}"' in lines for name in chosen)

@@ -21,7 +21,7 @@ from tests.support import HOME
 DOCUMENT = (HOME / "docs" / "acceleration.md").read_text("utf-8")
 HEAD = ("by default", "fp8", "int8", "int4", "fp4", "compile", "offload", "attention")
 NAMES = ("fp8", "int8", "int4", "fp4")
-DEFAULTS = Wishes("fp8", use_compile=True, use_xformers=True)
+DEFAULTS = Wishes("fp8", use_compile=True, use_xformers=True, use_cuda_graphs=True)
 
 
 def rows() -> dict[str, dict[str, str]]:
@@ -152,7 +152,7 @@ def test_offloading_and_compiling_are_not_both_a_default() -> None:
 def test_the_first_documents_defaults_are_the_settings() -> None:
     settings = read_settings({}, home=HOME, here=HOME)
     assert wishes_of(settings) == replace(DEFAULTS, by_hand=wishes_of(settings).by_hand)
-    assert not {"quantization", "use_compile", "enable_cpu_offload"} & wishes_of(settings).by_hand
+    assert not {"quantization", "use_compile", "enable_cpu_offload", "use_cuda_graphs"} & wishes_of(settings).by_hand
     environ = {"SDXL_QUANTIZATION": "INT8", "MINIMON_SDXL_USE_COMPILE": "0", "MINIMON_GENERATION_BACKEND": "sdxl"}
     wishes = wishes_of(read_settings(environ, home=HOME, here=HOME))
     assert (wishes.quantization, wishes.use_compile, wishes.pixels) == ("int8", False, 512 * 512)

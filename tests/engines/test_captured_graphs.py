@@ -1,0 +1,280 @@
+"""Calls that are recorded and replayed: the same numbers, never somebody else's answer, and no weights of before.
+
+On a CPU `recorded_by_calling` stands for the graph: real places in memory, really written over at each replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from minimon_server.engines.acceleration import choose
+from minimon_server.engines.acceleration_plan import Accelerations, Chosen, Refused, Wishes
+from minimon_server.engines.captured_graphs import (
+    ATTRIBUTE,
+    CapturedGraphs,
+    Record,
+    Tensors,
+    captured_of,
+    recorded_by_calling,
+    recorded_on_cuda,
+)
+from minimon_server.engines.draft_decoder import find_draft_decoder
+from minimon_server.engines.host_copies import to_host
+from minimon_server.engines.machine_facts import Machine
+from minimon_server.engines.messages import DrawRequest, Hires, Progress, Stopped
+from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.sdxl import SdxlEngine
+from minimon_server.errors import Text
+from minimon_server.logs import Logger
+from tests.engines.adapter_scene import uses
+from tests.engines.exhaustion import EXHAUSTED, pipeline
+from tests.engines.machines import MACHINES
+from tests.small_pipeline import draft_decoder
+
+Asking = Callable[..., DrawRequest]
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")),
+]
+RECORD = {"cpu": recorded_by_calling, "cuda": recorded_on_cuda}
+
+
+def layer(device: str = "cpu") -> torch.nn.Linear:
+    torch.manual_seed(1)
+    return torch.nn.Linear(6, 6).to(device).requires_grad_(False)
+
+
+def graphs_of(
+    network: torch.nn.Module, log: Logger, record: Record = recorded_by_calling, **more: Any
+) -> CapturedGraphs:
+    def compute(given: torch.Tensor, *, times: int = 1) -> Tensors:
+        return network(given) * times, given + 1
+
+    return CapturedGraphs("layer", network, compute, log, record, **more)
+
+
+def holding_pointers(network: torch.nn.Module) -> Record:
+    """Return what records as CUDA does: with the weights' places of that time, whatever becomes of the network."""
+
+    def record(call: Callable[..., Tensors], inputs: Tensors) -> tuple[Callable[[], object], Tensors]:
+        held = {name: one.detach() for name, one in network.named_parameters()}
+        answer = tuple(one.clone() for one in call(*inputs))
+
+        def replay() -> None:
+            answer[0].copy_(functional_call(network, held, inputs))
+
+        return replay, answer
+
+    return record
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_shape_is_called_first_then_recorded_and_an_answer_is_nobody_elses(device: str, log: Logger) -> None:
+    network = layer(device)
+    graphs = graphs_of(network, log, RECORD[device])
+    given = [torch.randn(2, 6, device=device) for _ in range(4)]
+    kept = [graphs(one) for one in given]
+    assert graphs.shapes == 1
+    for one, (found, more) in zip(given, kept, strict=True):
+        assert torch.equal(found, network(one))
+        assert torch.equal(more, one + 1)
+    before = given[0].clone()
+    with torch.inference_mode():
+        kept[0][0].zero_()
+    assert torch.equal(graphs(given[0])[0], network(before))
+    for _ in range(2):
+        assert torch.equal(graphs(given[0], times=3)[0], network(before) * 3)
+        graphs(torch.randn(3, 6, device=device))
+    assert graphs.shapes == 3
+
+
+def test_no_more_shapes_are_recorded_than_may_be(log: Logger) -> None:
+    network = layer()
+    graphs = graphs_of(network, log, most=2)
+    for count in (1, 2, 3, 1, 2, 3, 3):
+        given = torch.randn(count, 6)
+        assert torch.equal(graphs(given)[0], network(given))
+    assert graphs.shapes == 2
+
+
+def test_weights_that_change_in_place_are_seen_and_weights_that_moved_drop_the_graphs(log: Logger) -> None:
+    network, given = layer(), torch.randn(2, 6)
+    graphs = graphs_of(network, log, holding_pointers(network))
+    graphs(given)
+    graphs(given)
+    network.weight.mul_(2)  # as a merge writes
+    graphs.look()
+    assert graphs.shapes == 1
+    assert torch.equal(graphs(given)[0], network(given))
+    network.to(torch.float64)
+    network.to(torch.float32)  # as what is no number in 16 bits is computed again, within a stage
+    network.weight.mul_(2)
+    assert torch.equal(graphs(given)[0], network(given))
+    assert graphs.shapes == 0
+    graphs(given)
+    assert graphs.shapes == 1
+    network.bias.data = network.bias.data.clone() + 1  # not the first weight: the look before a stage tells
+    graphs.look()
+    assert torch.equal(graphs(given)[0], network(given))
+
+
+def test_weights_that_move_all_the_time_are_given_up_and_a_move_to_main_memory_drops_graphs(log: Logger) -> None:
+    network, given = layer(), torch.randn(2, 6)
+    told: list[str] = []
+    graphs = graphs_of(network, log, holding_pointers(network), failed=told.append)
+    setattr(network, ATTRIBUTE, graphs)
+    for _ in range(2):
+        graphs(given)
+    to_host(network)
+    assert graphs.shapes == 0
+    for _ in range(10):
+        for _ in range(3):
+            assert torch.equal(graphs(given)[0], network(given))
+        network.weight.data = network.weight.data.clone()
+    assert told == ["its weights move too often"]
+    assert graphs.shapes == 0
+
+
+def test_what_cannot_be_recorded_is_computed_without_and_told_once(log: Logger) -> None:
+    told: list[str] = []
+
+    def record(*_: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    network, given = layer(), torch.randn(2, 6)
+    graphs = graphs_of(network, log, record, failed=told.append)
+    for _ in range(4):
+        assert torch.equal(graphs(given)[0], network(given))
+    assert told == ["RuntimeError: operation not permitted when stream is capturing"]
+
+
+def test_a_shape_that_there_is_no_memory_for_is_no_reason_to_give_up_the_others(log: Logger) -> None:
+    def record(call: Callable[..., Tensors], inputs: Tensors) -> Any:
+        if len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError(EXHAUSTED)
+        return recorded_by_calling(call, inputs)
+
+    network = layer()
+    graphs = graphs_of(network, log, record)
+    for count in (3, 3, 2, 2, 3, 2):
+        given = torch.randn(count, 6)
+        assert torch.equal(graphs(given)[0], network(given))
+    assert graphs.shapes == 1
+
+
+def test_who_stops_while_something_is_recorded_is_heard_and_recorded_the_next_time(log: Logger) -> None:
+    stops = [True]
+
+    def record(call: Callable[..., Tensors], inputs: Tensors) -> Any:
+        if stops.pop() if stops else False:
+            raise Stopped
+        return recorded_by_calling(call, inputs)
+
+    graphs, given = graphs_of(layer(), log, record), torch.randn(2, 6)
+    graphs(given)
+    with pytest.raises(Stopped):
+        graphs(given)
+    graphs(given)
+    graphs(given)
+    assert graphs.shapes == 1
+
+
+# A whole engine
+
+
+def with_graphs() -> Accelerations:
+    """Return a plan that captures and does nothing else; on a CPU nobody else gets one."""
+    plan = choose(Wishes(), Machine("cpu"))
+    plan.graphs = Chosen(True, Text("", ""))
+    return plan
+
+
+def recorded(engine: SdxlEngine, part: str) -> int:
+    found = captured_of(getattr(pipeline(engine), part))
+    assert found is not None
+    return found.shapes
+
+
+def go_on(_: Progress) -> bool:
+    return True
+
+
+def test_every_picture_is_that_of_an_engine_without_graphs(
+    shelf: Path, request_for: Asking, quiet: Logger, tmp_path: Path
+) -> None:
+    torch.manual_seed(3)
+    draft_decoder().save_pretrained(tmp_path)
+    draft = find_draft_decoder(str(tmp_path))
+    plain = SdxlEngine(ModelFolders(shelf, quiet), "cpu", quiet, draft=draft)
+    fast = SdxlEngine(ModelFolders(shelf, quiet), "cpu", quiet, plan=with_graphs(), draft=draft)
+    stack = uses(lora=0.7, locon=-0.5)
+    asked = [
+        request_for(),
+        request_for(prompt="a blue dog", seeds=(1, 2)),
+        request_for(adapters=stack),
+        request_for(),
+        request_for(adapters=stack, prompt="another [cat:dog:0.5]", width=96),
+        request_for(decoder="draft", seeds=(1, 2, 3)),
+        request_for(hires=Hires(96, 96, 2, 0.6)),
+        request_for(seeds=(1, 2, 3), exact=False),
+        request_for(guidance_scale=1.0, clip_skip=2, scheduler="dpmpp_2m"),
+        request_for(),
+    ]
+    for request in asked:
+        theirs, ours = plain.draw(request, go_on).pictures, fast.draw(request, go_on).pictures
+        assert [one.pixels for one in ours] == [one.pixels for one in theirs], request
+    assert recorded(fast, "unet") > 1
+    assert min(recorded(fast, part) for part in ("text_encoder", "text_encoder_2", "vae")) > 0
+    plain.close()
+    fast.close()
+
+
+def test_a_request_for_which_memory_ran_out_draws_without_graphs_and_the_next_one_with(
+    shelf: Path, request_for: Asking, quiet: Logger
+) -> None:
+    engine = SdxlEngine(ModelFolders(shelf, quiet), "cpu", quiet, plan=with_graphs())
+    for _ in range(2):
+        (right,) = engine.draw(request_for(), go_on).pictures
+    assert (recorded(engine, "unet"), recorded(engine, "vae")) == (1, 1)
+    errors = [torch.OutOfMemoryError(EXHAUSTED)]
+
+    def exhausted(*_: Any) -> None:
+        if errors:
+            raise errors.pop()
+
+    handle = pipeline(engine).vae.decoder.register_forward_pre_hook(exhausted)
+    (found,) = engine.draw(request_for(), go_on).pictures
+    handle.remove()
+    assert found.metadata["rungs"] == ["free"]
+    assert found.pixels == right.pixels
+    assert recorded(engine, "unet") == 0
+    assert engine.draw(request_for(), go_on).pictures[0].pixels == right.pixels
+    assert recorded(engine, "unet") == 1
+    engine.close()
+
+
+# What is chosen
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_graphs_are_chosen_on_a_card_and_never_with_weights_that_move(name: str) -> None:
+    machine = MACHINES[name]
+    wished = Wishes(use_cuda_graphs=True)
+    assert choose(wished, machine).graphs.value is (machine.device == "cuda")
+    by_hand = frozenset({"use_cuda_graphs"})
+    if machine.device == "cpu":
+        with pytest.raises(Refused, match=r"SDXL_USE_CUDA_GRAPHS=1: a CPU has no CUDA graphs"):
+            choose(Wishes(use_cuda_graphs=True, by_hand=by_hand), machine)
+        return
+    offloaded = choose(Wishes(use_cuda_graphs=True, enable_cpu_offload=True), machine)
+    assert (offloaded.graphs.value, offloaded.offload.value) == (False, True)
+    assert "SDXL_ENABLE_CPU_OFFLOAD" in offloaded.graphs.reason.en
+    with pytest.raises(Refused, match="places of weights"):
+        choose(Wishes(use_cuda_graphs=True, enable_cpu_offload=True, by_hand=by_hand), machine)
+    assert choose(Wishes(), machine).graphs.value is False
