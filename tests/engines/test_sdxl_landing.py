@@ -178,7 +178,12 @@ def test_bfloat16_is_neither_encoded_nor_decoded_by_way_of_32_bits(
     vae.register_to_config(force_upcast=True)
     cast: list[Any] = []
     whole = vae.to
-    monkeypatch.setattr(vae, "to", lambda *to, **named: cast.append((to, named)) or whole(*to, **named))
+
+    def to(*where: Any, **named: Any) -> Any:
+        cast.append((where, named))
+        return whole(*where, **named)
+
+    monkeypatch.setattr(vae, "to", to)
     shades = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
     latents = encode(vae, shades, noise())
     assert latents.dtype == torch.bfloat16
