@@ -6,6 +6,7 @@ On a CPU `recorded_by_calling` stands for the graph: real places in memory, real
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,20 @@ from minimon_server.engines.captured_graphs import (
     recorded_by_calling,
     recorded_on_cuda,
 )
+from minimon_server.engines.compiled_unet import CompiledUnet, NoGraph
 from minimon_server.engines.draft_decoder import find_draft_decoder
 from minimon_server.engines.host_copies import to_host
 from minimon_server.engines.machine_facts import Machine
 from minimon_server.engines.messages import DrawRequest, Hires, Progress, Stopped
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
+from minimon_server.engines.sdxl_graphs import CapturedUnet
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
 from tests.engines.adapter_scene import uses
 from tests.engines.exhaustion import EXHAUSTED, pipeline
 from tests.engines.machines import MACHINES
+from tests.engines.quantised_scene import planned
 from tests.small_pipeline import draft_decoder
 
 Asking = Callable[..., DrawRequest]
@@ -183,6 +187,55 @@ def test_who_stops_while_something_is_recorded_is_heard_and_recorded_the_next_ti
     graphs(given)
     graphs(given)
     assert graphs.shapes == 1
+
+
+class Small(torch.nn.Module):
+    """What is asked as a UNet is."""
+
+    dtype = torch.float32
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.inner = torch.nn.Linear(8, 8).requires_grad_(False)
+
+    def forward(
+        self, sample: Any, timestep: Any, encoder_hidden_states: Any, added_cond_kwargs: Any, return_dict: bool
+    ) -> tuple[torch.Tensor]:
+        more = encoder_hidden_states.mean() + added_cond_kwargs["text_embeds"].mean()
+        return (self.inner(sample) * timestep[:, None] + more + added_cond_kwargs["time_ids"].sum(),)
+
+
+def evaluated(network: Any, rows: int, time: Any) -> torch.Tensor:
+    sample = torch.linspace(-1, 1, 8 * rows).reshape(rows, 8)
+    added = {"text_embeds": torch.full((rows, 3), 0.5), "time_ids": torch.ones(rows, 6)}
+    asked = {"encoder_hidden_states": torch.ones(rows, 2), "added_cond_kwargs": added, "return_dict": False}
+    with torch.inference_mode():
+        found: torch.Tensor = network(sample, time, **asked)[0]
+    return found
+
+
+@pytest.mark.filterwarnings("default")  # what dynamo looks into warns of itself
+def test_a_compiled_unet_is_captured_and_a_size_that_may_not_be_compiled_now_is_captured_later(log: Logger) -> None:
+    network, plain = Small(), Small()
+    compiled = CompiledUnet(network, planned(use_compile=True), "cpu", log, backend="aot_eager")
+    stands = CapturedUnet(network)
+    graphs = CapturedGraphs("unet", network, partial(stands.compute, None), log, recorded_by_calling)
+    setattr(network, ATTRIBUTE, graphs)
+    network.forward = stands  # type: ignore[method-assign, assignment]
+    for time in (3, torch.tensor(4), torch.full((2,), 5)):
+        assert torch.allclose(evaluated(network, 2, time), evaluated(plain, 2, torch.as_tensor(time).expand(2)))
+    assert (len(compiled.buckets), graphs.shapes) == (1, 1)
+    assert stands.width(7) == 4
+    compiled.only_known = True
+    for _ in range(3):
+        with pytest.raises(NoGraph):
+            evaluated(network, 4, 3)
+    compiled.only_known = False
+    for _ in range(3):
+        assert torch.allclose(evaluated(network, 4, 3), evaluated(plain, 4, torch.full((4,), 3)))
+    assert len(compiled.buckets) == 2
+    assert captured_of(network) is graphs
 
 
 # A whole engine
