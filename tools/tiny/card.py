@@ -22,9 +22,10 @@ in it.
 draws at one size, which stands in `minimon.json`; the server resamples that to whatever size is asked for.
 
 **Limits:** creatures of this one artist, and nothing else: a word it does not know gives some creature. It counts no
-further than three eyes. Name the eyes: where a prompt does not, one face in five is a blend of two kinds. Stripes and
-spots are a shade of the coat, as the artist draws them: the judge finds them more often than an eye does. What else it
-misses stands below.
+further than three eyes. Eyes that a prompt does not name are those of its element (fire angry, water and electric
+happy, ghost one, ice sleepy), else big: left to the seed, one face in five was a blend of two kinds. Everything else
+that is left open is the seed's. Stripes and spots are a shade of the coat, as the artist draws them: the judge finds
+them more often than an eye does. What else it misses stands below.
 
 **Licence:** MIT, as the server's.
 
