@@ -48,6 +48,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=gpu-packages /venv /venv
 COPY models/minimon-tiny ./models/minimon-tiny
+COPY models/loras ./models/loras
 
 FROM program AS server
 COPY --from=packages /venv /venv

@@ -53,7 +53,7 @@ def copied() -> list[str]:
 def test_everything_that_is_copied_is_there_and_nothing_secret_is() -> None:
     lists = {"requirements.txt", "requirements-light.txt"}
     programs = {"minimon_server", "gen_server.py", "gen-server.py", "download_models.py"}
-    assert programs | {"minimon", "models/catalog.toml", "models/minimon-tiny"} | lists == set(copied())
+    assert programs | {"minimon", "models/catalog.toml", "models/minimon-tiny", "models/loras"} | lists == set(copied())
     for source in copied():
         assert (HOME / source).exists(), source
     ignored = (HOME / ".dockerignore").read_text().splitlines()
@@ -80,6 +80,8 @@ def test_git_takes_the_catalogue_and_the_shipped_model_and_no_other() -> None:
 
     assert not is_ignored("models/catalog.toml")
     assert not is_ignored("models/minimon-tiny/unet/diffusion_pytorch_model.safetensors")
+    assert not is_ignored("models/loras/ink.safetensors")
+    assert is_ignored("models/loras/other.safetensors")
     assert is_ignored("models/sdxl-base/model_index.json")
     assert is_ignored("models/minimon-tiny.safetensors")
 
@@ -105,8 +107,9 @@ def test_the_gpu_target_is_the_same_server_with_the_whole_list() -> None:
     gpu, server = stages()["gpu"], stages()["server"]
     shared = len(stages()["program"])
     assert gpu[:shared] == server[:shared]
-    assert gpu[-2] == ("COPY", "--from=gpu-packages /venv /venv")
-    assert gpu[-1][1].startswith("models/minimon-tiny ")  # the static server needs no weights
+    assert gpu[-3] == ("COPY", "--from=gpu-packages /venv /venv")
+    # The static server needs no weights.
+    assert [arguments.split()[0] for _, arguments in gpu[-2:]] == ["models/minimon-tiny", "models/loras"]
     assert [arguments for name, arguments in gpu if name == "USER"][-1] == "1000:1000"
     assert any(name == "RUN" and "gcc" in arguments.split() for name, arguments in gpu), "triton needs a C compiler"
     (torch,) = [line for line in (HOME / "requirements.txt").read_text().splitlines() if line.startswith("torch==")]

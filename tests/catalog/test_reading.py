@@ -33,7 +33,7 @@ def told(text: str | bytes) -> list[str]:
 def test_the_shipped_one_is_right_and_says_what_is_pinned() -> None:
     read = read_catalogue((HOME / "models" / "catalog.toml").read_bytes())
     assert [model.id for model in read.model] == ["sdxl-base", "pony-xl-v6", "sdxl-turbo", "minimon-tiny"]
-    assert [lora.id for lora in read.lora] == ["style-anime", "character-detailed"]
+    assert [lora.id for lora in read.lora] == ["style-anime", "character-detailed", "ink", "synthwave", "watercolour"]
     assert [model.source.is_pinned for model in read.model] == [True, True, True, False]
     assert not any(lora.source.is_known or lora.source.is_pinned for lora in read.lora)
     assert read.model[1].loras == ("style-anime", "character-detailed")

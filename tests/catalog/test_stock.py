@@ -59,7 +59,7 @@ def test_the_shipped_catalogue_over_an_empty_disk(tmp_path: Path) -> None:
     assert tiny.how
     assert tiny.how.en.startswith("nothing fetches it, it ships with the server or is your own: ")
     assert tiny.how.en.endswith("put the folder at models/minimon-tiny")
-    assert names(stock.loras()) == ["style-anime", "character-detailed"]
+    assert names(stock.loras()) == ["style-anime", "character-detailed", "ink", "synthwave", "watercolour"]
     how = stock.loras()[0].how
     assert how
     assert how.en.endswith("put the file at models/loras/style-anime.safetensors")
@@ -71,7 +71,15 @@ def test_a_folder_gets_what_the_catalogue_says_and_keeps_the_rest(models: Path, 
     (bare,) = [model for model in stock_of(tmp_path).models() if model.id == "small"]
     few = (("lcm", 50), ("tcd", 50))
     assert bare == ModelInfo(
-        "small", "small", width=64, height=64, steps=30, guidance_scale=5.0, clip_layers=2, most_steps=few
+        "small",
+        "small",
+        width=64,
+        height=64,
+        steps=30,
+        guidance_scale=5.0,
+        clip_layers=2,
+        most_steps=few,
+        latents=(4, 4),
     )
     put(tmp_path, SMALL)
     first = stock_of(tmp_path).models()[0]
@@ -173,7 +181,7 @@ def test_a_file_that_is_not_what_the_catalogue_says_is_not_used(tmp_path: Path) 
     assert (pony.unavailable, pony.prediction, pony.how) == (None, "v", None)
     anime = stock.loras()[0]
     assert (anime.unavailable, anime.network, anime.default_weight) == (None, "lora", 0.75)
-    assert names(stock.loras()) == ["style-anime", "character-detailed"]
+    assert names(stock.loras()) == ["style-anime", "character-detailed", "ink", "synthwave", "watercolour"]
     assert stock.lora_file("style-anime") == tmp_path / "loras" / "style-anime.safetensors"
     assert stock.lora_file("character-detailed") is None
 
@@ -187,7 +195,7 @@ def test_a_lora_goes_with_models_unless_it_is_known_to_be_for_others(tmp_path: P
     stock = stock_of(tmp_path)
     supported = {model.id: model.supported_loras for model in stock.models()}
     assert supported["pony-xl-v6"] == ("character-detailed", "tiny one")
-    assert supported["minimon-tiny"] == ("tiny one",)
+    assert supported["minimon-tiny"] == ("ink", "synthwave", "watercolour", "tiny one")
     assert stock.lora_file("tiny one") == tmp_path / "loras" / "tiny one.safetensors"
     assert (stock.lora_file("bad"), stock.lora_file("nobody")) == (None, None)
 

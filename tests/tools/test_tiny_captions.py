@@ -119,7 +119,7 @@ def test_learning_the_tokenizer_twice_gives_the_same_files(words: Path, tmp_path
 
 def bare(text: str) -> str:
     """Return a text as a hurried person types it: small letters, no accents, no commas."""
-    return text.lower().translate(str.maketrans({"é": "e", "è": "e", "ê": "e", "œ": "oe", ",": ""}))
+    return text.lower().translate(str.maketrans("éèê", "eee", ",")).replace("œ", "oe")
 
 
 def test_eyes_that_a_caption_leaves_open_are_those_of_the_element_or_big() -> None:
