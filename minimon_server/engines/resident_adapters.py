@@ -1,6 +1,6 @@
 """The adapters that were read, kept by their content in the room that models leave in main memory. Merges nothing.
 
-A stack that comes back is merged from memory, and no file is read for it. The budget and its order are those of
+A stack that comes back is merged from memory: no adapter's file is read for it. The budget and its order are those of
 `residency`, which the models' owner keeps. For one thread, that of the engine.
 """
 
