@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from minimon_server.engines.acceleration_plan import Accelerations, Chosen
 from minimon_server.engines.messages import EngineFault
@@ -59,8 +60,7 @@ class CompiledUnet:
         self._broken = False
         self.only_known = False  # raise `NoGraph` where a graph would have to be made, which takes minutes
         self.tell: Callable[[], None] = lambda: None  # called before a bucket is compiled, which takes minutes
-        # Each bucket is a graph of its own: torch would give up after eight of them.
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, most + 1)
+        _allow_graphs(most)
         self._network, self._attention = network, _attention_of(network)
         network.forward = self
 
@@ -80,17 +80,15 @@ class CompiledUnet:
         bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape)
         if not self._is_served(bucket, sample.dtype):
             return self._whole(sample, timestep, encoder_hidden_states, **named)
-        # A Python number as the time would be a graph for each; so might a part of another tensor, or one time for all
-        # rows beside one for each: the network itself expands it so.
-        timestep = (
-            torch.as_tensor(timestep, device=sample.device)
-            .expand(len(sample))
-            .clone(memory_format=torch.contiguous_format)
-        )
+        # One graph a bucket: a Python number as the time would be one for each, and so might a part of another tensor,
+        # one time for all rows beside one for each, or another order of strides.
+        times = times_of(timestep, sample).clone(memory_format=torch.contiguous_format)
         try:
-            found = self._compiled(sample, timestep, encoder_hidden_states, **named)
+            found = self._compiled(sample.contiguous(), times, encoder_hidden_states.contiguous(), **named)
         except Exception as error:  # whatever dynamo, inductor, triton and a compiler raise
-            if is_out_of_memory(error) or bucket in self._buckets:
+            # What a graph that is there raises is no failure of the compiler, unless dynamo says that it is.
+            is_dynamos = isinstance(error, TorchDynamoException | FailOnRecompileLimitHit)
+            if is_out_of_memory(error) or (bucket in self._buckets and not is_dynamos):
                 raise
             problem = f"{type(error).__name__}: {str(error)[:500]}"
             self._broken = True
@@ -121,6 +119,25 @@ class CompiledUnet:
         self._log.info("compiling the UNet", **told)
         self.tell()
         return True
+
+
+def times_of(timestep: Any, sample: torch.Tensor) -> torch.Tensor:
+    """Return the time of every row of `sample` on its device, in float32, whichever numbers a scheduler holds it in.
+
+    The same to the last bit: the network expands it so, and makes float32 of it before anything else (diffusers 0.42.1,
+    `get_timestep_embedding`).
+    """
+    return torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample))
+
+
+def _allow_graphs(most: int) -> None:
+    """Let torch hold `most` graphs more.
+
+    It counts by code, which all UNets share, live and gone, and would give up after eight at a time and 256 in all.
+    What was allowed so far is no more than all of them together may have made: so it never gives up before they do.
+    """
+    torch._dynamo.config.recompile_limit += most
+    torch._dynamo.config.accumulated_recompile_limit += most
 
 
 def _attention_of(network: Any) -> frozenset[type]:

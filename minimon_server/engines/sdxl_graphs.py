@@ -89,7 +89,7 @@ class CapturedUnet:
         if graphs is None or named.get("return_dict") is not False or others > {"return_dict"} or set(added) != NAMED:
             return self._whole(sample, timestep, encoder_hidden_states, **named)
         # One place for the time of every row, whether it comes as a number, for all rows, or for each.
-        times = torch.as_tensor(timestep, device=sample.device).expand(len(sample)).contiguous()
+        times = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample)).contiguous()
         return graphs(sample, times, encoder_hidden_states, added["text_embeds"], added["time_ids"])
 
     def compute(

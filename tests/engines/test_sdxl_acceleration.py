@@ -191,6 +191,45 @@ def test_each_size_is_compiled_once_and_what_no_graph_serves_is_told(log: Logger
 
 
 @pytest.mark.filterwarnings("default")
+def test_a_bucket_is_one_graph_whatever_numbers_its_time_and_order_its_strides_are_in(log: Logger) -> None:
+    network, plain, heard = Layer(), Layer(), list[str]()
+    compiled = compiled_over(network, log)
+    compiled.tell = lambda: heard.append("loading")
+    asked_of(network, 2, torch.tensor(4))
+    compiled.only_known = True  # what would have to be compiled now would be compiled behind its back
+    for time in (torch.tensor(4.0), torch.tensor(4.0, dtype=torch.float64), torch.tensor([3, 4]), 4, 4.5):
+        assert torch.equal(asked_of(network, 2, time), asked_of(plain, 2, time).float())
+    with torch.inference_mode():
+        network(torch.ones(8, 2).T, torch.tensor(4), encoder_hidden_states=torch.ones(2, 2).T)
+    assert (counters["stats"]["unique_graphs"], len(compiled.buckets), heard) == (1, 1, ["loading"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_sizes_of_several_models_are_all_compiled_and_torch_gives_up_before_none(log: Logger) -> None:
+    with torch._dynamo.config.patch(recompile_limit=8, accumulated_recompile_limit=8):
+        networks = [Layer(), Layer(), Layer()]
+        made = [compiled_over(network, log, most=6) for network in networks]
+        for rows in range(1, 19):
+            asked_of(networks[rows % 3], rows)
+        assert [len(one.buckets) for one in made] == [6, 6, 6]
+        assert counters["stats"]["unique_graphs"] == 18
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_picture_is_not_lost_when_torch_makes_no_graph_more(log: Logger, logged: Logged) -> None:
+    network = Layer()
+    compiled = compiled_over(network, log)
+    asked_of(network, 1)
+    with torch._dynamo.config.patch(recompile_limit=1):
+        # With gradients a guard fails: another graph, of a size that has one.
+        (found,) = network(torch.ones(1, 8), 3, encoder_hidden_states=torch.ones(1, 2))
+    assert torch.equal(found, asked_of(Layer(), 1))
+    assert compiled.buckets
+    (line,) = [line for line in logged() if "cannot be compiled" in line["event"]]
+    assert "FailOnRecompileLimitHit" in line["problem"]
+
+
+@pytest.mark.filterwarnings("default")
 def test_the_unets_attention_is_one_graph_though_its_signatures_are_known(log: Logger) -> None:
     block = unet().down_blocks[1].attentions[0].transformer_blocks[0].attn1.eval()
     know_signatures(block)
