@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,13 +17,23 @@ from minimon_server.engines.sdxl_landing import Landing, packed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Decoded = tuple["NDArray[np.uint8]", str]  # pixels, and in which numbers they were decoded
 PREVIEW_SIDE: Final = 128
 # What each channel of SDXL's own latents adds to red, green and blue, and what grey is; published with the library
 # (docs/source/en/using-diffusers/callback.md), for latents as the UNet sees them.
 SDXL_SCALING: Final = 0.13025
 SDXL_COLOURS: Final = ((60.0, 60.0, 60.0), (-60.0, -5.0, 10.0), (25.0, 15.0, -5.0), (-70.0, -50.0, -35.0))
 SDXL_GREY: Final = (150.0, 140.0, 130.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The pixels of one picture (height x width x 3), and what was so when their decoding began."""
+
+    pixels: NDArray[np.uint8]
+    numbers: str  # that they were decoded in
+    is_tiled: bool
+    is_second: bool = False  # it was none at first, and was decoded again when it was waited for
+    rungs: tuple[str, ...] = ()  # of the ladder; whoever climbs it sets them
 
 
 class Decoding:
@@ -34,6 +45,7 @@ class Decoding:
         self._vae, self._latents = vae, latents
         together = torch.cat(list(latents)) if len(latents) > 1 else latents[0]
         self._dtype: torch.dtype = vae.dtype
+        self._is_tiled = _is_tiled(vae)
         self._landing = _landing(vae, together.to(self._dtype))
 
     def __len__(self) -> int:
@@ -45,12 +57,12 @@ class Decoding:
         # Alone it is rounded otherwise, which may be enough; it was alone already if there is one.
         again = _decoded if len(self) > 1 else _decoded_in_full
         return [
-            (pixels, told) if pixels is not None else again(self._vae, one)
+            Decoded(pixels, told, self._is_tiled) if pixels is not None else again(self._vae, one)
             for pixels, one in zip(self._landing.pixels(), self._latents, strict=True)
         ]
 
 
-def decode(vae: Any, latents: torch.Tensor) -> Decoded:
+def decode(vae: Any, latents: torch.Tensor) -> tuple[NDArray[np.uint8], str]:
     """Return the pixels (height x width x 3) of one picture's latents, and in which numbers they were decoded.
 
     What comes out black or not a number is decoded again in 32-bit floats; raise `EngineFault` if that does not help.
@@ -58,7 +70,7 @@ def decode(vae: Any, latents: torch.Tensor) -> Decoded:
     (found,) = Decoding(vae, [latents]).landed()
     if isinstance(found, EngineFault):
         raise found
-    return found
+    return found.pixels, found.numbers
 
 
 def decode_together(vae: Any, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
@@ -67,26 +79,28 @@ def decode_together(vae: Any, latents: Sequence[torch.Tensor]) -> list[Decoded |
 
 
 def _decoded(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
-    try:
-        return decode(vae, latents)
-    except EngineFault as fault:
-        return fault
+    (found,) = Decoding(vae, [latents]).landed()
+    return found if isinstance(found, EngineFault) else replace(found, is_second=True)
 
 
 @torch.no_grad()
 def _decoded_in_full(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
     own: torch.dtype = vae.dtype
     if own != torch.float32:
-        vae.to(dtype=torch.float32)
         try:
+            vae.to(dtype=torch.float32)  # may run out of memory with half of it done
             image: torch.Tensor = vae.decode(_unscaled(vae, latents.float()), return_dict=False)[0]
             (pixels,) = Landing(packed(image)).pixels()
         finally:
             vae.to(dtype=own)  # exact: every value came from there
             drop_graphs(vae)
         if pixels is not None:
-            return pixels, "float32"
+            return Decoded(pixels, "float32", _is_tiled(vae), is_second=True)
     return EngineFault("The model gave a black picture, or none at all; nothing was kept.")
+
+
+def _is_tiled(vae: Any) -> bool:
+    return bool(getattr(vae, "use_tiling", False))
 
 
 def _landing(vae: Any, latents: torch.Tensor) -> Landing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import diffusers
 import torch
@@ -26,7 +26,7 @@ from minimon_server.engines.messages import (
 from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.engines.schedulers import KINDS
-from minimon_server.engines.sdxl_decoding import Previews
+from minimon_server.engines.sdxl_decoding import Decoded, Previews
 from minimon_server.engines.sdxl_draft import NO_DRAFT, Draft
 from minimon_server.engines.sdxl_inputs import Beginning, Pass
 from minimon_server.engines.sdxl_ladder import Ladder
@@ -40,10 +40,6 @@ from minimon_server.engines.sdxl_side_by_side import WIDEST, decoded_in_turn, is
 from minimon_server.engines.sdxl_stack import Worn
 from minimon_server.engines.telling import Teller
 from minimon_server.engines.textual_inversion import TrainedWords
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 PREVIEW_EVERY: Final = 5  # steps
 NOTHING_WORN: Final = Worn()
@@ -124,7 +120,7 @@ class Drawing:
             if isinstance(found, EngineFault):
                 raise found
             number = len(pictures)
-            pictures.append(self.picture(request.seeds[number], spoken, *found, rows[number]))
+            pictures.append(self.picture(request.seeds[number], spoken, found, rows[number]))
         self._teller.tell("decoding", count, count)
         return Drawn(tuple(pictures))
 
@@ -250,11 +246,9 @@ class Drawing:
         preview = self._previews.picture(self._canvas.seen(latents)) if wanted else None
         self._teller.tell("drawing", self.done + step, self._total, preview)
 
-    def picture(
-        self, seed: int, spoken: Spoken, pixels: NDArray[np.uint8], decoded_in: str, rows: int = 1
-    ) -> DrawnPicture:
+    def picture(self, seed: int, spoken: Spoken, found: Decoded, rows: int = 1) -> DrawnPicture:
         """Return a decoded picture with what made it; `rows` is with how many others, and itself, it was drawn."""
-        pixels = self._beginning.finished(pixels)
+        pixels = self._beginning.finished(found.pixels)
         made_by = {
             **self._canvas.told,
             "model_fingerprint": self._fingerprint,
@@ -265,10 +259,10 @@ class Drawing:
             "hashes": {**self._worn.hashes, **(self._draft.hashes or {})},
             "device": self._place.name,
             "dtype": str(self._drawn_in[seed]).removeprefix("torch."),
-            "decoded_in": decoded_in,
-            "decoded": "tiled" if self._ladder.is_tiled else "whole",
+            "decoded_in": found.numbers,
+            "decoded": "tiled" if found.is_tiled else "whole",
             **({"batch": rows} if rows > 1 else {}),
-            "rungs": list(self._ladder.taken),
+            "rungs": list(found.rungs),
             "versions": self._versions,
         }
         if self._request.scheduler is not None:

@@ -128,15 +128,14 @@ def shared(kind: Any, pipeline: Any) -> Any:
 def encode(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return the latents of pixels (1 x 3 x height x width, -1 to 1), a sample that `generator` decides.
 
-    In 32-bit floats where the autoencoder's settings ask for it and its numbers are float16, which is what the settings
-    mean: bfloat16 reaches as far as they do. And where 16 bits do not hold.
+    In the autoencoder's own numbers, and in 32-bit floats where 16 bits do not hold. One whose settings ask for 32 bits
+    (`force_upcast`) where all else is float16 was loaded in them: see `sdxl_loading.dtype_of`.
     """
-    upcast = bool(vae.config.force_upcast) and vae.dtype == torch.float16
-    found = _distribution(vae, pixels, upcast=upcast)
+    found = vae.encode(pixels.to(vae.device, vae.dtype))
     # Looked at before a sample is taken: the generator gives the same noise either way.
-    if not upcast and vae.dtype != torch.float32 and not bool(torch.isfinite(found.latent_dist.parameters).all()):
+    if vae.dtype != torch.float32 and not bool(torch.isfinite(found.latent_dist.parameters).all()):
         logging.getLogger(__name__).warning("a picture was encoded again in float32: %s does not hold", vae.dtype)
-        found = _distribution(vae, pixels, upcast=True)
+        found = _encoded_in_full(vae, pixels)
     latents: torch.Tensor = library_img2img.retrieve_latents(found, generator=generator)
     if not bool(torch.isfinite(latents).all()):
         raise EngineFault("The model cannot encode this picture: what it computed is not a number.")
@@ -146,16 +145,14 @@ def encode(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.
     return latents * float(vae.config.scaling_factor)
 
 
-def _distribution(vae: Any, pixels: torch.Tensor, *, upcast: bool) -> Any:
+def _encoded_in_full(vae: Any, pixels: torch.Tensor) -> Any:
     own: torch.dtype = vae.dtype
-    if upcast:
-        vae.to(dtype=torch.float32)
     try:
+        vae.to(dtype=torch.float32)  # may run out of memory with half of it done
         return vae.encode(pixels.to(vae.device, vae.dtype))
     finally:
-        if upcast:
-            vae.to(dtype=own)  # exact: every value came from there
-            drop_graphs(vae)
+        vae.to(dtype=own)  # exact: every value came from there
+        drop_graphs(vae)
 
 
 def _row(values: Any, like: torch.Tensor) -> torch.Tensor:

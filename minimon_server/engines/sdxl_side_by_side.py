@@ -52,7 +52,7 @@ def decoded_in_turn(
     begun, flying = 0, None
     while begun < len(latents):
         tell(begun)
-        following = ladder.run("decoding", partial(_begun, ladder, latents[begun:]))
+        following = ladder.run("decoding", partial(_Begun, ladder, latents[begun:]))
         begun += len(following)
         if flying is not None:
             yield from ladder.run("decoding", flying.landed)
@@ -61,13 +61,27 @@ def decoded_in_turn(
         yield from ladder.run("decoding", flying.landed)
 
 
-def _begun(ladder: Ladder, latents: Sequence[torch.Tensor]) -> Decoding:
-    return Decoding(ladder.decoder, latents[: ladder.width])
+class _Begun:
+    """Pictures that are being decoded, with the rungs that were taken when that began."""
+
+    def __init__(self, ladder: Ladder, latents: Sequence[torch.Tensor]) -> None:
+        self._ladder, self._rungs = ladder, tuple(ladder.taken)
+        self._decoding = Decoding(ladder.decoder, latents[: ladder.width])
+
+    def __len__(self) -> int:
+        return len(self._decoding)
+
+    def landed(self) -> list[Decoded | EngineFault]:
+        return [one if isinstance(one, EngineFault) else self._told(one) for one in self._decoding.landed()]
+
+    def _told(self, found: Decoded) -> Decoded:
+        # What was decoded a second time was so just now.
+        return replace(found, rungs=tuple(self._ladder.taken) if found.is_second else self._rungs)
 
 
 def next_decoded(ladder: Ladder, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
     """Return the pixels of the first of these latents: of as many as are decoded at once now."""
-    return _begun(ladder, latents).landed()
+    return _Begun(ladder, latents).landed()
 
 
 def side_by_side(drawing: Drawn, spoken: Spoken, ladder: Ladder, unet: Any) -> tuple[list[int], list[torch.Tensor]]:

@@ -143,4 +143,4 @@ class Together:
                     self._crowd.end(index, found)
                 else:
                     drawing = self._drawings[index]
-                    self._crowd.end(index, drawing.picture(row.seed, row.spoken, *found, row.most))
+                    self._crowd.end(index, drawing.picture(row.seed, row.spoken, found, row.most))

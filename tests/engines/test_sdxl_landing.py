@@ -87,7 +87,7 @@ def test_the_next_picture_is_begun_before_the_one_before_is_waited_for(log: Logg
     assert begun == [0, 1, 2]
     for one, latent in zip([first, *left], latents, strict=True):
         assert not isinstance(one, EngineFault)
-        assert np.array_equal(one[0], decode(parts.vae, latent)[0])
+        assert np.array_equal(one.pixels, decode(parts.vae, latent)[0])
 
 
 def test_one_of_several_that_is_none_is_decoded_again_alone(models: Path) -> None:
@@ -98,7 +98,7 @@ def test_one_of_several_that_is_none_is_decoded_again_alone(models: Path) -> Non
     assert isinstance(second, EngineFault)
     for one, latent in ((first, latents[0]), (third, latents[2])):
         assert not isinstance(one, EngineFault)
-        assert np.abs(one[0].astype(int) - decode(vae, latent)[0]).max() <= 1
+        assert np.abs(one.pixels.astype(int) - decode(vae, latent)[0]).max() <= 1
 
 
 # The layout
