@@ -51,8 +51,7 @@ def find_draft_decoder(asked: str) -> DraftDecoder | None:
     """
     if not asked:
         return None
-    folder = Path(asked).expanduser()
-    found = folder.resolve() if folder.is_dir() else _in_cache(asked)
+    found = _folder(asked) or _in_cache(asked)
     if found is None:
         raise StartupError(
             [
@@ -76,17 +75,39 @@ def read_draft_decoder(name: str, folder: Path) -> DraftDecoder:
         raise BrokenModel(f"{VAE_WEIGHTS[0]} is missing")
     channels, step = settings.get("latent_channels", 4), settings.get("upsampling_scaling_factor", 2)
     blocks = settings.get("num_decoder_blocks", (3, 3, 3, 1))
-    if not isinstance(channels, int) or not isinstance(step, int) or not isinstance(blocks, list | tuple) or not blocks:
-        raise BrokenModel("its sizes cannot be read from config.json")
+    for field, value in (("latent_channels", channels), ("upsampling_scaling_factor", step)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise BrokenModel(f"{field} of config.json is {value!a}; it is a whole number of 1 or more")
+    if not isinstance(blocks, list | tuple) or not blocks:
+        raise BrokenModel("num_decoder_blocks of config.json is no list of numbers")
     # All blocks but the last enlarge (diffusers 0.42.1, `DecoderTiny`).
     return DraftDecoder(name, folder, weights, channels, step ** (len(blocks) - 1))
 
 
-def _in_cache(name: str) -> Path | None:
-    """Return the folder of a repository of the hub that was fetched to this machine; nothing is asked of the hub."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+def _folder(name: str) -> Path | None:
+    """Return the folder of that name; None where there is none, or none that may be looked at."""
+    try:
+        folder = Path(name).expanduser()
+        return folder.resolve() if folder.is_dir() else None
+    except (OSError, RuntimeError):  # the latter: `~` of somebody who has no home here
+        return None
 
+
+def _in_cache(name: str) -> Path | None:
+    """Return the folder of a repository of the hub that was fetched to this machine; nothing is asked of the hub.
+
+    Raise `StartupError` where the package is missing that knows the cache: the light installation has none.
+    """
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ModuleNotFoundError:
+        raise StartupError(
+            [
+                f"{SETTING} holds {name!a}, which is no folder here; a hub id needs the package huggingface_hub: "
+                "install requirements.txt, or name a folder, or leave the variable out"
+            ]
+        ) from None
     try:
         found: Any = try_to_load_from_cache(name, "config.json")
     except HFValidationError:

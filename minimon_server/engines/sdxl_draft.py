@@ -60,7 +60,11 @@ class Drafts:
         stamp = stamp_or_missing(decoder.weights)
         if self._loaded is None or self._loaded[0] != stamp:
             self._loaded = None
-            self._loaded = stamp, self._load(decoder, place)
+            draft = self._load(decoder, place)
+            # Hashed and read in between: the hash that a picture tells is that of what decoded it.
+            if stamp_or_missing(decoder.weights) != stamp:
+                raise EngineFault(f"The draft decoder {decoder.name} changed while it was read.", retry=True)
+            self._loaded = stamp, draft
         return self._loaded[1]
 
     def close(self) -> None:
@@ -68,6 +72,7 @@ class Drafts:
         self._loaded = None
 
     def _load(self, decoder: DraftDecoder, place: Place) -> Draft:
+        hashes = {"draft_decoder": self._hashes.of_all([decoder.weights])}
         try:
             with telling_what_is_broken(decoder.name):
                 network = _network(decoder, place)
@@ -76,7 +81,7 @@ class Drafts:
             raise EngineFault(text) from None
         lay_out(network, place.device)
         Graphs(self._plan, place.device, self._log).of_decoder(network)
-        return Draft(network, {"draft_decoder": self._hashes.of_all([decoder.weights])})
+        return Draft(network, hashes)
 
 
 def _network(decoder: DraftDecoder, place: Place) -> Any:
@@ -91,4 +96,6 @@ def _network(decoder: DraftDecoder, place: Place) -> Any:
     )
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"it lacks {len(missing)} of its weights, {missing[0]} first")
+    for value in (*network.parameters(), *network.buffers()):
+        value.data = value.data.clone()  # as it lies in the file it may be mapped, and change with it
     return network.to(place.device).eval().requires_grad_(False)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from minimon_server.environment import read_settings
 from minimon_server.jobs.equipment import find_drawing
 from minimon_server.logs import Lines, LogSink
@@ -59,3 +61,10 @@ def test_defaults_start_and_ready_tells_each_choice_with_its_reason(tmp_path: Pa
     }
     lines = (tmp_path / "log").read_text("utf-8")
     assert all(f'"what":"{name}"' in lines for name in chosen)
+
+
+@pytest.mark.parametrize("asked", ["~nosuchuser/x", "nobody/has-fetched-this"])
+def test_a_draft_decoder_that_is_not_there_stops_the_start(tmp_path: Path, asked: str) -> None:
+    done = checked(tmp_path, SDXL_DRAFT_DECODER=asked, HF_HUB_CACHE=str(tmp_path))
+    assert done.returncode == 2
+    assert f"SDXL_DRAFT_DECODER holds '{asked}'; it may hold the folder of an AutoencoderTiny" in done.stderr

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import pytest
 import torch
 
 from minimon_server.engines.draft_decoder import DraftDecoder, find_draft_decoder
+from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.messages import DrawnPicture, DrawRequest, EngineFault, Hires, Progress
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.picture_files import pack
@@ -154,7 +159,7 @@ def test_the_setting_names_a_folder_or_a_hub_id_of_the_cache(
     assert replace(found, name="", folder=Path(), weights=Path()) == DraftDecoder("", Path(), Path(), 4, 4)
 
 
-@pytest.mark.parametrize("asked", ["nowhere", "a/b/c/d", "/no/such/folder"])
+@pytest.mark.parametrize("asked", ["nowhere", "a/b/c/d", "/no/such/folder", "~nosuchuser/x", "x" * 5000])
 def test_a_name_that_leads_to_nothing_stops_the_start(asked: str) -> None:
     with pytest.raises(StartupError, match="the folder of an AutoencoderTiny"):
         find_draft_decoder(asked)
@@ -166,3 +171,61 @@ def test_another_kind_of_network_is_no_draft_decoder(models: Path, decoder: Draf
     shutil.copyfile(decoder.folder / "config.json", tmp_path / "config.json")
     with pytest.raises(StartupError, match=r"diffusion_pytorch_model\.safetensors is missing"):
         find_draft_decoder(str(tmp_path))
+
+
+def test_a_hub_id_without_the_package_that_knows_the_cache_stops_the_start(
+    decoder: DraftDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # as in the light installation
+    with pytest.raises(StartupError, match=r"SDXL_DRAFT_DECODER holds 'some/taesd'.*install requirements\.txt"):
+        find_draft_decoder("some/taesd")
+    assert find_draft_decoder(str(decoder.folder)) is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("upsampling_scaling_factor", 0), ("latent_channels", -3), ("latent_channels", True), ("num_decoder_blocks", 3)],
+)
+def test_sizes_that_no_decoder_has_stop_the_start(
+    decoder: DraftDecoder, tmp_path: Path, field: str, value: object
+) -> None:
+    shutil.copytree(decoder.folder, tmp_path / "odd")
+    settings = json.loads((decoder.folder / "config.json").read_text())
+    (tmp_path / "odd" / "config.json").write_text(json.dumps({**settings, field: value}))
+    with pytest.raises(StartupError, match=f"SDXL_DRAFT_DECODER holds .*: {field} of config.json"):
+        find_draft_decoder(str(tmp_path / "odd"))
+
+
+def test_the_hash_of_a_draft_is_of_what_decoded_it_though_the_file_changes_meanwhile(
+    models: Path, request_for: Asking, quiet: Logger, tmp_path: Path
+) -> None:
+    found, other = written(tmp_path / "taesd"), written(tmp_path / "other", seed=2)
+
+    class Meanwhile(FileHashes):
+        def of_all(self, paths: Iterable[Path]) -> str | None:
+            if list(paths) == [found.weights] and not self.is_done:
+                self.is_done = True
+                shutil.copyfile(other.weights, found.weights)
+            return super().of_all(paths)
+
+        is_done = False
+
+    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet, draft=found, hashes=Meanwhile(quiet))
+    with pytest.raises(EngineFault, match="changed while it was read") as fault:
+        engine.draw(request_for(decoder="draft"), go_on)
+    assert fault.value.retry
+    after = one(engine, request_for(decoder="draft"))
+    assert after.metadata["hashes"]["draft_decoder"] == sha256(other.weights.read_bytes()).hexdigest()
+    engine.close()
+
+
+def test_a_draft_in_memory_does_not_change_with_its_file(
+    models: Path, request_for: Asking, quiet: Logger, tmp_path: Path
+) -> None:
+    found, other = written(tmp_path / "taesd"), written(tmp_path / "other", seed=2)
+    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet, draft=found)
+    before, times = one(engine, request_for(decoder="draft")), found.weights.stat()
+    shutil.copyfile(other.weights, found.weights)
+    os.utime(found.weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # nothing tells that it is another one
+    assert one(engine, request_for(decoder="draft")).pixels == before.pixels
+    engine.close()
