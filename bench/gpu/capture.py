@@ -1,15 +1,14 @@
-"""A call recorded as a CUDA graph and replayed; owns no network."""
+"""A call recorded as the engine records CUDA graphs, and replayed; owns no network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from bench.errors import BenchError
-
-WARM_UP: Final = 3  # calls before the capture, which may allocate, choose kernels and compile
+from minimon_server.engines.captured_graphs import recorded_on_cuda
 
 
 class Captured:
@@ -20,20 +19,11 @@ class Captured:
         if not examples[0].is_cuda:
             raise BenchError("CUDA graphs need a CUDA device")
         self._inputs = tuple(one.clone() for one in examples)
-        # On a stream of its own, as torch asks for (torch.cuda.graph: "Partial-network capture").
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call] # as the library has it
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP):
-                call(*self._inputs)
-        torch.cuda.current_stream().wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._answer = call(*self._inputs)
+        self._replay, self._answer = recorded_on_cuda(call, self._inputs)
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
         """Replay with these inputs."""
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given)
-        self._graph.replay()
+        self._replay()
         return self._answer

@@ -73,11 +73,6 @@ def decode(vae: Any, latents: torch.Tensor) -> tuple[NDArray[np.uint8], str]:
     return found.pixels, found.numbers
 
 
-def decode_together(vae: Any, latents: Sequence[torch.Tensor]) -> list[Decoded | EngineFault]:
-    """Return for each picture what `decode` does, all at once; a picture that failed is decoded again alone."""
-    return Decoding(vae, latents).landed()
-
-
 def _decoded(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
     (found,) = Decoding(vae, [latents]).landed()
     return found if isinstance(found, EngineFault) else replace(found, is_second=True)

@@ -32,7 +32,7 @@ class Landing:
     """Packed pictures on their way to main memory."""
 
     def __init__(self, rows: torch.Tensor) -> None:
-        """Begin to copy `rows`, as `packed` makes them; what is computed next may write over them."""
+        """Begin to copy `rows`, as `packed` makes them; on the CPU they are kept, and nobody may write over them."""
         self._event: Any = None
         if rows.is_cuda:
             self._rows = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
@@ -40,7 +40,7 @@ class Landing:
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call] # as the library has it
             self._event.record()
         else:
-            self._rows = rows.clone()
+            self._rows = rows
 
     def pixels(self) -> list[NDArray[np.uint8] | None]:
         """Wait for the copy; return each picture, height x width x 3, or None where what came out is none."""
