@@ -7,6 +7,7 @@ knows when weights have moved, and no answer is written over while somebody hold
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from minimon_server.engines.acceleration_plan import Accelerations, Chosen
 from minimon_server.engines.captured_graphs import (
     ATTRIBUTE,
+    Call,
     CapturedGraphs,
     Record,
     captured_of,
@@ -42,7 +44,7 @@ class Graphs:
         if self._plan is None or not self._plan.graphs.value:
             return
         for part in ("text_encoder", "text_encoder_2"):
-            self._put(part, getattr(pipeline, part), _text)
+            self._put(part, getattr(pipeline, part), partial(_text, getattr(pipeline, part)))
         self.of_decoder(pipeline.vae)
         if captured_of(pipeline.unet) is None:
             stands = CapturedUnet(pipeline.unet)
@@ -51,17 +53,12 @@ class Graphs:
 
     def of_decoder(self, vae: Any) -> None:
         """The same for what makes bytes of latents."""
-        self._put(type(vae).__name__, vae, _bytes)
+        self._put(type(vae).__name__, vae, partial(_bytes, vae))
 
-    def _put(self, what: str, network: Any, call: Any) -> None:
+    def _put(self, what: str, network: Any, call: Call) -> None:
         if self._plan is None or not self._plan.graphs.value or captured_of(network) is not None:
             return
-
-        def compute(*inputs: torch.Tensor, **named: Any) -> tuple[torch.Tensor, ...]:
-            found: tuple[torch.Tensor, ...] = call(network, *inputs, **named)
-            return found
-
-        made = CapturedGraphs(what, network, compute, self._log, self._record, failed=lambda why: self._tell(what, why))
+        made = CapturedGraphs(what, network, call, self._log, self._record, failed=lambda why: self._tell(what, why))
         setattr(network, ATTRIBUTE, made)
 
     def _tell(self, what: str, why: str) -> None:
@@ -94,7 +91,6 @@ class CapturedUnet:
 
     def compute(
         self,
-        _: Any,
         sample: torch.Tensor,
         times: torch.Tensor,
         words: torch.Tensor,
@@ -113,18 +109,24 @@ def drop_stale_graphs(pipeline: Any, parts: Iterable[str]) -> None:
         graphs.look()
 
 
-def without_graphs(pipeline: Any) -> Callable[[], None]:
-    """Let the memory of all graphs go, and capture none until what is returned is called. `pipeline` may be None."""
+def without_graphs(pipeline: Any, draft: Any = None) -> tuple[int, Callable[[], None]]:
+    """Let the memory of all graphs go, and capture none until what is returned is called: with how many there were.
+
+    `pipeline` may be None; `draft` is what decodes instead of its autoencoder.
+    """
     found = _graphs_of(pipeline, NETWORKS)
+    if (drafts := captured_of(draft)) is not None:
+        found.append(drafts)
+    held = sum(graphs.shapes for graphs in found)
 
     def undo() -> None:
         for graphs in found:
-            graphs.is_paused = False
+            graphs.go_on()
 
     for graphs in found:
         graphs.drop()
-        graphs.is_paused = True
-    return undo
+        graphs.pause()
+    return held, undo
 
 
 def _graphs_of(pipeline: Any, parts: Iterable[str]) -> list[CapturedGraphs]:

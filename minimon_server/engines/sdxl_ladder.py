@@ -1,9 +1,9 @@
 """What is done when memory runs out while a request is drawn, and all of it undone afterwards. Draws nothing itself.
 
-A stage that runs out of memory is run again once other models went, and after each rung: free (garbage and cache given
-back, no more previews), halve (half as many pictures at once), tile (a picture is decoded in tiles), slice (the UNet
-draws one row of guidance after the other), offload (only what a stage needs stays on the device). Attention slicing is
-no rung: with torch's own attention it takes as much memory and half as much time again (test_sdxl_memory.py).
+A stage that runs out of memory is run again once graphs went, then other models, and after each rung: free (garbage and
+cache given back, no previews), halve (half as many pictures at once), tile (a picture is decoded in tiles), slice (the
+UNet draws one row of guidance after the other), offload (only what a stage needs stays there). Attention slicing is no
+rung: with torch's own attention it takes as much memory and half as much time again (test_sdxl_memory.py).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Ladder:
     """Of one request, whose model `rests` in main memory until it is needed, if the settings ask for that.
 
     `run` each stage through it, `stand_on` the pipeline once it is there, `undo` at the end. `others` puts out what the
-    request does not use: that comes before the first rung.
+    request does not use: after its graphs, before the first rung.
     """
 
     def __init__(
@@ -103,6 +103,8 @@ class Ladder:
     def stand_on(self, pipeline: Any, *, rests: bool) -> None:
         """Begin with a loaded pipeline; `rests`: its parts lie in main memory until they are needed."""
         self._pipeline, self._rests = pipeline, rests
+        if rests:  # every stage moves its weights: a graph would be recorded for each drawing anew
+            self._undoing.append(without_graphs(pipeline)[1])
 
     def run(self, stage: Stage, work: Callable[[], T]) -> T:
         """Return what `work` does, run again after every rung that may help; raise `EngineFault` after the last."""
@@ -117,7 +119,7 @@ class Ladder:
                 problem = str(error) or type(error).__name__
             # Only here, outside the handler, are the error and the frames with their tensors gone.
             self._tally.out_of_memory += 1
-            if self._others("CUDA" in problem, f"out of memory: {problem}"):
+            if self._make_room("CUDA" in problem, f"out of memory: {problem}"):
                 continue
             rung = self._climb(stage, left, tried)
             self.log.warning("out of memory", model=self._request.model, stage=stage, problem=problem, rung=rung)
@@ -147,7 +149,7 @@ class Ladder:
         left, tried = self._rungs(), list[str]()
         while (short := self._short(stage, floor())) is not None:
             needed, free = short
-            if self._others(stage != "loading" or not self.offloaded, f"too little memory: {stage}"):
+            if self._make_room(stage != "loading" or not self.offloaded, f"too little memory: {stage}"):
                 continue
             rung = self._climb(stage, left, tried)
             told = {"needed_mib": needed // MEBI, "free_mib": free // MEBI}
@@ -170,6 +172,16 @@ class Ladder:
             self._undoing.pop()()
         self._pipeline = None
 
+    def _make_room(self, on_device: bool, reason: str) -> bool:
+        """Hold and capture no graphs until `undo`; where there were none, put others out. Return whether any went."""
+        held, undo = without_graphs(self._pipeline, self.draft)
+        self._undoing.append(undo)
+        if not held:
+            return self._others(on_device, reason)
+        give_memory_back()
+        self.log.warning("graphs given back", model=self._request.model, graphs=held, reason=reason)
+        return True
+
     # the rungs
 
     def _rungs(self) -> list[Rung]:
@@ -177,7 +189,6 @@ class Ladder:
 
     def _climb(self, stage: Stage, left: list[Rung], tried: list[str]) -> Rung | None:
         """Take the next rung that may help `stage`; None: there is none left. `tried` is for people."""
-        self._undoing.append(without_graphs(self._pipeline))
         give_memory_back()
         while left:
             rung = left.pop(0)
@@ -245,8 +256,6 @@ class Ladder:
         encodes = stage == "drawing" and (self._request.init_image is not None or self._request.hires is not None)
         return (*PARTS[stage], "vae") if encodes else PARTS[stage]
 
-    # the estimate
-
     def _latents(self) -> tuple[int, int]:
         scale = pixels_of_a_latent(self._pipeline.vae)
         width, height = self._largest()
@@ -281,8 +290,7 @@ class Ladder:
         return (needed, free) if needed > free else None
 
     def _size(self) -> str:
-        width, height = self._largest()
-        return f"{width}x{height}"
+        return "x".join(map(str, self._largest()))
 
     def _told(self, stage: Stage, problem: str, tried: list[str]) -> str:
         what = "CUDA out of memory" if "CUDA" in problem else "Out of memory"

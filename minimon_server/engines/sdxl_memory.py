@@ -109,7 +109,10 @@ def _told(file: Path) -> list[tuple[str, int]]:
 
 
 def free_bytes(place: Place) -> int | None:
-    """Return what is free where `place` computes, torch's own cache included; None where nobody can tell."""
+    """Return what is free where `place` computes, torch's own cache included; None where nobody can tell.
+
+    At the most: idle memory of the graphs' pool counts, too, which nothing but graphs can use until they are dropped.
+    """
     if place.device.type != "cuda":
         return system_memory.free_bytes()
     free, _ = torch.cuda.mem_get_info(place.device)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from minimon_server.engines.captured_graphs import drop_graphs
+from minimon_server.engines.captured_graphs import drop_graphs, graphs_paused
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.quantised_layers import widened_layers
 from minimon_server.engines.sdxl_prompts import Course, Said, Spoken
@@ -36,7 +36,8 @@ def in_float32(unet: Any, pipelines: Sequence[Any]) -> Iterator[None]:
     Exact on the way back: every value came from there.
     """
     encoders, own = [pipeline.text_encoder_2 for pipeline in pipelines], unet.dtype
-    with widened_layers(unet):
+    drop_graphs(unet)  # its weights move, and back to elsewhere; and in 32 bits they take the memory twice
+    with graphs_paused(unet), widened_layers(unet):
         try:
             for pipeline in pipelines:
                 # The library narrows embeddings to the numbers of this encoder, if there is one (0.42.1).
@@ -45,7 +46,6 @@ def in_float32(unet: Any, pipelines: Sequence[Any]) -> Iterator[None]:
             yield
         finally:
             unet.to(dtype=own)
-            drop_graphs(unet)
             for pipeline, encoder in zip(pipelines, encoders, strict=True):
                 pipeline.text_encoder_2 = encoder
 

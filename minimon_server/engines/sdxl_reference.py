@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from PIL import Image
 
+from minimon_server.engines.captured_graphs import graphs_paused
 from minimon_server.engines.file_hashes import FileHashes, Hashing
 from minimon_server.engines.file_stamps import stamp_of
 from minimon_server.engines.ip_adapter_files import BadIpAdapter, FindIpAdapter, IpAdapterFiles, encoder_problem
@@ -121,7 +122,7 @@ class References:
         tell(LOADING, LOADING)
         try:
             ladder.run("reference", lambda: held.adapter.move(unet.device))
-            with attached(unet, held.adapter, use.scale):
+            with graphs_paused(unet), attached(unet, held.adapter, use.scale):
                 yield Shown(embeds, held.hashing)
         finally:
             held.adapter.move(HOME)

@@ -6,17 +6,14 @@ On a CPU `recorded_by_calling` stands for the graph: real places in memory, real
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch.func import functional_call
 
 from minimon_server.engines.captured_graphs import (
     ATTRIBUTE,
     CapturedGraphs,
-    Record,
     Tensors,
     captured_of,
     recorded_by_calling,
@@ -28,6 +25,7 @@ from minimon_server.engines.messages import DrawRequest, Stopped
 from minimon_server.engines.sdxl_graphs import CapturedUnet
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import EXHAUSTED
+from tests.engines.graph_scene import graphs_of, holding_pointers, layer
 from tests.engines.quantised_scene import planned
 
 Asking = Callable[..., DrawRequest]
@@ -36,35 +34,6 @@ DEVICES = [
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")),
 ]
 RECORD = {"cpu": recorded_by_calling, "cuda": recorded_on_cuda}
-
-
-def layer(device: str = "cpu") -> torch.nn.Linear:
-    torch.manual_seed(1)
-    return torch.nn.Linear(6, 6).to(device).requires_grad_(False)
-
-
-def graphs_of(
-    network: torch.nn.Module, log: Logger, record: Record = recorded_by_calling, **more: Any
-) -> CapturedGraphs:
-    def compute(given: torch.Tensor, *, times: int = 1) -> Tensors:
-        return network(given) * times, given + 1
-
-    return CapturedGraphs("layer", network, compute, log, record, **more)
-
-
-def holding_pointers(network: torch.nn.Module) -> Record:
-    """Return what records as CUDA does: with the weights' places of that time, whatever becomes of the network."""
-
-    def record(call: Callable[..., Tensors], inputs: Tensors) -> tuple[Callable[[], object], Tensors]:
-        held = {name: one.detach() for name, one in network.named_parameters()}
-        answer = tuple(one.clone() for one in call(*inputs))
-
-        def replay() -> None:
-            answer[0].copy_(functional_call(network, held, inputs))
-
-        return replay, answer
-
-    return record
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -85,15 +54,6 @@ def test_a_shape_is_called_first_then_recorded_and_an_answer_is_nobody_elses(dev
         assert torch.equal(graphs(given[0], times=3)[0], network(before) * 3)
         graphs(torch.randn(3, 6, device=device))
     assert graphs.shapes == 3
-
-
-def test_no_more_shapes_are_recorded_than_may_be(log: Logger) -> None:
-    network = layer()
-    graphs = graphs_of(network, log, most=2)
-    for count in (1, 2, 3, 1, 2, 3, 3):
-        given = torch.randn(count, 6)
-        assert torch.equal(graphs(given)[0], network(given))
-    assert graphs.shapes == 2
 
 
 def test_weights_that_change_in_place_are_seen_and_weights_that_moved_drop_the_graphs(log: Logger) -> None:
@@ -209,7 +169,7 @@ def test_a_compiled_unet_is_captured_and_a_size_that_may_not_be_compiled_now_is_
     network, plain = Small(), Small()
     compiled = CompiledUnet(network, planned(use_compile=True), "cpu", log, backend="aot_eager")
     stands = CapturedUnet(network)
-    graphs = CapturedGraphs("unet", network, partial(stands.compute, None), log, recorded_by_calling)
+    graphs = CapturedGraphs("unet", network, stands.compute, log, recorded_by_calling)
     setattr(network, ATTRIBUTE, graphs)
     network.forward = stands  # type: ignore[method-assign, assignment]
     for time in (3, torch.tensor(4), torch.full((2,), 5)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +10,25 @@ import pytest
 import torch
 
 from minimon_server.engines.acceleration import choose
-from minimon_server.engines.acceleration_plan import Accelerations, Chosen, Refused, Wishes
+from minimon_server.engines.acceleration_plan import Refused, Wishes
 from minimon_server.engines.captured_graphs import captured_of
 from minimon_server.engines.draft_decoder import find_draft_decoder
-from minimon_server.engines.machine_facts import Machine
+from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawRequest, Hires, Progress
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.errors import Text
+from minimon_server.engines.sdxl_graphs import Graphs
+from minimon_server.engines.sdxl_ladder import Ladder
+from minimon_server.engines.sdxl_loading import Place
 from minimon_server.logs import Logger
 from tests.engines.adapter_scene import uses
 from tests.engines.exhaustion import EXHAUSTED, pipeline
+from tests.engines.graph_scene import recorded, with_graphs
 from tests.engines.machines import MACHINES
 from tests.small_pipeline import draft_decoder
 
 Asking = Callable[..., DrawRequest]
-
-
-def with_graphs() -> Accelerations:
-    """Return a plan that captures and does nothing else; on a CPU nobody else gets one."""
-    plan = choose(Wishes(), Machine("cpu"))
-    plan.graphs = Chosen(True, Text("", ""))
-    return plan
-
-
-def recorded(engine: SdxlEngine, part: str) -> int:
-    found = captured_of(getattr(pipeline(engine), part))
-    assert found is not None
-    return found.shapes
+CPU = Place(torch.device("cpu"), torch.float32, "")
 
 
 def go_on(_: Progress) -> bool:
@@ -90,12 +81,75 @@ def test_a_request_for_which_memory_ran_out_draws_without_graphs_and_the_next_on
     handle = pipeline(engine).vae.decoder.register_forward_pre_hook(exhausted)
     (found,) = engine.draw(request_for(), go_on).pictures
     handle.remove()
-    assert found.metadata["rungs"] == ["free"]
+    assert found.metadata["rungs"] == []
     assert found.pixels == right.pixels
     assert recorded(engine, "unet") == 0
     assert engine.draw(request_for(), go_on).pictures[0].pixels == right.pixels
     assert recorded(engine, "unet") == 1
     engine.close()
+
+
+@pytest.fixture
+def captured(shelf: Path, request_for: Asking, quiet: Logger) -> Iterator[SdxlEngine]:
+    """Return an engine whose networks have a graph each."""
+    engine = SdxlEngine(ModelFolders(shelf, quiet), "cpu", quiet, plan=with_graphs())
+    for _ in range(2):
+        engine.draw(request_for(), go_on)
+    yield engine
+    engine.close()
+
+
+def test_graphs_go_before_other_models_and_so_do_those_of_the_draft_decoder(
+    captured: SdxlEngine, request_for: Asking, quiet: Logger
+) -> None:
+    draft, latents = draft_decoder().eval().requires_grad_(False), torch.zeros(1, 4, 4, 4)
+    Graphs(with_graphs(), CPU.device, quiet).of_decoder(draft)
+    drafts = captured_of(draft)
+    assert drafts is not None
+    for _ in range(2):
+        drafts(latents)
+    held: list[tuple[int, int]] = []
+
+    def now() -> tuple[int, int]:
+        return recorded(captured, "unet"), drafts.shapes
+
+    def others(*_: Any) -> bool:
+        held.append(now())
+        return True
+
+    ladder = Ladder(request_for(), CPU, quiet, MemoryTally(), others)
+    ladder.stand_on(pipeline(captured), rests=False)
+    ladder.draft = draft
+    errors = [torch.OutOfMemoryError(EXHAUSTED) for _ in range(2)]
+
+    def work() -> None:
+        for _ in range(3):
+            drafts(latents)
+        if errors:
+            raise errors.pop()
+
+    assert now() == (1, 1)
+    ladder.run("decoding", work)
+    assert (held, now()) == ([(0, 0)], (0, 0))
+    assert ladder.taken == []
+    ladder.undo()
+    work()
+    assert now() == (0, 1)
+
+
+def test_a_model_that_rests_in_main_memory_is_not_captured(
+    captured: SdxlEngine, request_for: Asking, quiet: Logger
+) -> None:
+    ladder = Ladder(request_for(), CPU, quiet, MemoryTally())
+    ladder.stand_on(pipeline(captured), rests=True)
+    assert recorded(captured, "unet") == 0
+    for _ in range(2):
+        captured.draw(request_for(), go_on)
+    assert recorded(captured, "unet") == 0
+    ladder.undo()
+    for _ in range(2):
+        captured.draw(request_for(), go_on)
+    assert recorded(captured, "unet") == 1
 
 
 # What is chosen

@@ -30,6 +30,7 @@ from tests.engines import beginnings
 from tests.engines.adapter_scene import same, state_of, uses
 from tests.engines.beginnings import CAT_IMAGE, FROM_CAT, KINDS, MASK_IMAGE, REPAINT, go_on, noise
 from tests.engines.exhaustion import pipeline
+from tests.engines.graph_scene import recorded, with_graphs
 from tests.engines.listening import Heard
 from tests.engines.reference_scene import SHOWN, SHOWN_IMAGE, VARIANTS, librarys, load_into, tensors, use, write
 from tests.small_pipeline import plainly_loaded
@@ -257,4 +258,21 @@ def test_numbers_of_16_bits_go_through_and_what_is_none_is_drawn_again_in_32(
     wide = np.frombuffer(picture.pixels, np.uint8).reshape(right.shape)
     assert np.corrcoef(wide.ravel(), right.ravel())[0, 1] > 0.99
     assert np.array_equal(drawn(engine, request_for(ip_adapter=use("plus"))), right)
+    engine.close()
+
+
+def test_captured_graphs_outlast_drawings_with_a_reference_picture(
+    root: Path, request_for: Asking, log: Logger, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    plan = with_graphs()
+    engine = SdxlEngine(ModelFolders(root, log), "cpu", log, plan=plan)
+    bare, shown = request_for(steps=2), request_for(steps=2, ip_adapter=use("plain"))
+    right = [drawn(engine, bare), drawn(engine, shown)]
+    for _ in range(9):
+        assert np.array_equal(drawn(engine, bare), right[0])
+        assert recorded(engine, "unet") == 1
+        assert np.array_equal(drawn(engine, shown), right[1])
+    captures = [line["network"] for line in logged() if line["event"] == "graph captured"]
+    assert captures.count("unet") == 1
+    assert plan.graphs.reason.en == ""
     engine.close()
