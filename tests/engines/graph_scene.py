@@ -18,10 +18,16 @@ from minimon_server.engines.captured_graphs import (
     recorded_by_calling,
 )
 from minimon_server.engines.machine_facts import Machine
+from minimon_server.engines.messages import Progress
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.errors import Text
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import pipeline
+
+
+def go_on(_: Progress) -> bool:
+    """Hear how far a drawing is, and let it go on."""
+    return True
 
 
 def with_graphs() -> Accelerations:

@@ -14,7 +14,7 @@ from minimon_server.engines.acceleration_plan import Refused, Wishes
 from minimon_server.engines.captured_graphs import captured_of
 from minimon_server.engines.draft_decoder import find_draft_decoder
 from minimon_server.engines.memory_tally import MemoryTally
-from minimon_server.engines.messages import DrawRequest, Hires, Progress
+from minimon_server.engines.messages import DrawRequest, Hires
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_graphs import Graphs
@@ -23,16 +23,12 @@ from minimon_server.engines.sdxl_loading import Place
 from minimon_server.logs import Logger
 from tests.engines.adapter_scene import uses
 from tests.engines.exhaustion import EXHAUSTED, pipeline
-from tests.engines.graph_scene import recorded, with_graphs
+from tests.engines.graph_scene import go_on, recorded, with_graphs
 from tests.engines.machines import MACHINES
 from tests.small_pipeline import draft_decoder
 
 Asking = Callable[..., DrawRequest]
 CPU = Place(torch.device("cpu"), torch.float32, "")
-
-
-def go_on(_: Progress) -> bool:
-    return True
 
 
 def test_every_picture_is_that_of_an_engine_without_graphs(

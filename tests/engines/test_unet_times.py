@@ -13,7 +13,7 @@ from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
-from tests.engines.test_sdxl_graphs import go_on, recorded, with_graphs
+from tests.engines.graph_scene import go_on, recorded, with_graphs
 from tests.small_pipeline import unet
 
 Asking = Callable[..., DrawRequest]
