@@ -117,6 +117,7 @@ def test_a_pipeline_that_is_not_built_in_time_is_the_benchs_own_error(
         job_contenders.build_model(stage)
 
 
+@pytest.mark.torture
 def test_ours_draws_what_the_loop_draws(stage: Stage) -> None:
     models, places = job_contenders.build_model(stage), Places(stage.folder / "drawing")
     program = job_contenders.ours(stage, places, models)

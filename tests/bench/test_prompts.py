@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from bench.prompts import BARE, GOAL, LIBRARY, OURS, PROMPTS, Inside, _readers, _rows, pipeline
@@ -21,6 +22,7 @@ def test_what_runs_inside_is_counted_and_nothing_else() -> None:
     assert inside.seconds == counted
 
 
+@pytest.mark.torture
 def test_every_prompt_has_a_row_and_a_goal() -> None:
     made = pipeline()
     rows = list(_rows(made, 1))

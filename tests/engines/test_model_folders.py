@@ -29,13 +29,16 @@ def change(file: Path, **values: Any) -> None:
 
 
 FEW = (("lcm", 50), ("tcd", 50))  # the most steps of schedulers that have a most
+LATENTS = (4, 4)  # channels, and pixels a side to one latent, of the small pipeline
 
 
 def test_the_models_of_a_folder_with_their_defaults(models: Path, log: Logger) -> None:
     (models / "empty").mkdir(exist_ok=True)
     folders = ModelFolders(models, log)
     assert [info.id for info in folders.infos()] == ["other", "small"]
-    assert folders.infos()[1] == ModelInfo("small", "small", 64, 64, 30, 5.0, clip_layers=2, most_steps=FEW)
+    assert folders.infos()[1] == ModelInfo(
+        "small", "small", 64, 64, 30, 5.0, clip_layers=2, most_steps=FEW, latents=LATENTS
+    )
     assert folders.broken() == {}
 
 
@@ -52,7 +55,7 @@ def test_a_folder_may_say_its_own_defaults(own: Path, log: Logger) -> None:
     said = {"name": "Small one", "steps": 8, "guidance_scale": 3}
     (own / "small" / "minimon.json").write_text(json.dumps(said))
     (info,) = folders.infos()
-    assert info == ModelInfo("small", "Small one", 64, 64, 8, 3.0, clip_layers=2, most_steps=FEW)
+    assert info == ModelInfo("small", "Small one", 64, 64, 8, 3.0, clip_layers=2, most_steps=FEW, latents=LATENTS)
     (own / "small" / "minimon.json").write_text('{"steps": 4}')
     (info,) = ModelFolders(own, log).infos()
     assert (info.name, info.steps, info.guidance_scale) == ("small", 4, 5.0)

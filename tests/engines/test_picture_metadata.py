@@ -16,7 +16,7 @@ MADE_BY = {"scheduler_class": "EulerDiscreteScheduler", "versions": {"minimon": 
 def test_everything_that_decides_a_picture_is_told(request_for: Asking) -> None:
     begun = {"init_image": InputPicture("a" * 64, 9, 9), "mask": InputPicture("b" * 64, 9, 9), "strength": 0.75}
     begun["ip_adapter"] = IpAdapterUse("plus", InputPicture("c" * 64, 9, 9), 0.6)
-    request = request_for(adapters=(AdapterUse("neon", 0.5),), hires=Hires(128, 96, 20, 0.5), **begun)
+    request = request_for(adapters=(AdapterUse("neon", 0.5),), hires=Hires(128, 96, 20, 0.5), decoder="draft", **begun)
     told = describe(request, 9, MADE_BY)
     # The native size that a request knows of is for estimates: the engine tells what it really drew at; and `batch`,
     # where it drew several pictures as one because they need not be exact.

@@ -92,6 +92,8 @@ def test_who_comes_just_after_others_is_given_time_to_be_followed(
         assert at.engine.calls == [4]
         await asyncio.gather(first, *(draw(at) for _ in range(3)))
         assert at.engine.calls == [4, 4]
+        job = await at.submit(request(prompt="a job"))
+        await at.ended(job.id)  # the worker knows by now when the others were done: they were told before
         at.clock.seconds += 1
         await draw(at)  # the others are gone for so long that nobody is waited for
         assert at.engine.calls == [4, 4, 1]
