@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 Stamp = tuple[int, ...]
@@ -10,8 +11,7 @@ MISSING: Stamp = ()  # as much an answer as any: a file that is back is another 
 
 def stamp_of(path: Path) -> Stamp:
     """Return device, inode, size in bytes and time of change in nanoseconds; raise `OSError`."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return _state(path.stat())
 
 
 def sure_stamp_of(path: Path) -> Stamp:
@@ -21,7 +21,7 @@ def sure_stamp_of(path: Path) -> Stamp:
     years, too much for what would be loaded anew.
     """
     found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return *_state(found), found.st_ctime_ns
 
 
 def stamp_or_missing(path: Path) -> Stamp:
@@ -30,3 +30,7 @@ def stamp_or_missing(path: Path) -> Stamp:
         return stamp_of(path)
     except OSError:
         return MISSING
+
+
+def _state(found: os.stat_result) -> Stamp:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

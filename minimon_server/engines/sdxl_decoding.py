@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,17 +79,24 @@ def _decoded(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
     return found if isinstance(found, EngineFault) else replace(found, is_second=True)
 
 
+@contextmanager
+def in_32_bits(vae: Any) -> Iterator[None]:
+    """Let an autoencoder compute in 32-bit floats meanwhile."""
+    own: torch.dtype = vae.dtype
+    try:
+        vae.to(dtype=torch.float32)  # may run out of memory with half of it done
+        yield
+    finally:
+        vae.to(dtype=own)  # exact: every value came from there
+        drop_graphs(vae)
+
+
 @torch.no_grad()
 def _decoded_in_full(vae: Any, latents: torch.Tensor) -> Decoded | EngineFault:
-    own: torch.dtype = vae.dtype
-    if own != torch.float32:
-        try:
-            vae.to(dtype=torch.float32)  # may run out of memory with half of it done
+    if vae.dtype != torch.float32:
+        with in_32_bits(vae):
             image: torch.Tensor = vae.decode(_unscaled(vae, latents.float()), return_dict=False)[0]
             (pixels,) = Landing(packed(image)).pixels()
-        finally:
-            vae.to(dtype=own)  # exact: every value came from there
-            drop_graphs(vae)
         if pixels is not None:
             return Decoded(pixels, "float32", _is_tiled(vae), is_second=True)
     return EngineFault("The model gave a black picture, or none at all; nothing was kept.")
@@ -101,7 +109,7 @@ def _is_tiled(vae: Any) -> bool:
 def _landing(vae: Any, latents: torch.Tensor) -> Landing:
     scaled = _unscaled(vae, latents)
     graphs = captured_of(vae)
-    if graphs is not None and not vae.use_tiling:  # tiles are many small decodings
+    if graphs is not None and not _is_tiled(vae):  # tiles are many small decodings
         return Landing(*graphs(scaled))
     images: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
     return Landing(packed(images))

@@ -22,6 +22,7 @@ from minimon_server.engines.captured_graphs import (
     recorded_by_calling,
     recorded_on_cuda,
 )
+from minimon_server.engines.compiled_unet import times_of
 from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.sdxl_landing import packed
 from minimon_server.errors import Text
@@ -86,7 +87,7 @@ class CapturedUnet:
         if graphs is None or named.get("return_dict") is not False or others > {"return_dict"} or set(added) != NAMED:
             return self._whole(sample, timestep, encoder_hidden_states, **named)
         # One place for the time of every row, whether it comes as a number, for all rows, or for each.
-        times = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample)).contiguous()
+        times = times_of(timestep, sample).contiguous()
         return graphs(sample, times, encoder_hidden_states, added["text_embeds"], added["time_ids"])
 
     def compute(

@@ -22,10 +22,9 @@ from diffusers.pipelines.stable_diffusion_xl import (
 )
 from PIL import Image
 
-from minimon_server.engines.captured_graphs import drop_graphs
 from minimon_server.engines.messages import DrawRequest, EngineFault, InputPicture, drawn_steps
 from minimon_server.engines.native_size import Canvas
-from minimon_server.engines.sdxl_decoding import decode
+from minimon_server.engines.sdxl_decoding import decode, in_32_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +134,8 @@ def encode(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.
     # Looked at before a sample is taken: the generator gives the same noise either way.
     if vae.dtype != torch.float32 and not bool(torch.isfinite(found.latent_dist.parameters).all()):
         logging.getLogger(__name__).warning("a picture was encoded again in float32: %s does not hold", vae.dtype)
-        found = _encoded_in_full(vae, pixels)
+        with in_32_bits(vae):
+            found = vae.encode(pixels.to(vae.device, vae.dtype))
     latents: torch.Tensor = library_img2img.retrieve_latents(found, generator=generator)
     if not bool(torch.isfinite(latents).all()):
         raise EngineFault("The model cannot encode this picture: what it computed is not a number.")
@@ -143,16 +143,6 @@ def encode(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.
     if mean is not None and deviation is not None:
         latents = (latents - _row(mean, latents)) / _row(deviation, latents)
     return latents * float(vae.config.scaling_factor)
-
-
-def _encoded_in_full(vae: Any, pixels: torch.Tensor) -> Any:
-    own: torch.dtype = vae.dtype
-    try:
-        vae.to(dtype=torch.float32)  # may run out of memory with half of it done
-        return vae.encode(pixels.to(vae.device, vae.dtype))
-    finally:
-        vae.to(dtype=own)  # exact: every value came from there
-        drop_graphs(vae)
 
 
 def _row(values: Any, like: torch.Tensor) -> torch.Tensor:
