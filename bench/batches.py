@@ -20,7 +20,8 @@ from bench.job_client import Drawer, Line, LitServe, at_once
 from bench.job_contenders import LITSERVE, LOAD_SECONDS, OURS, THREADS, Places
 from bench.job_wish import BATCH, MODEL, SIDE, STEPS, wish
 from bench.plan import Stage
-from bench.processes import Program, free_port, running
+from bench.ports import free_port
+from bench.processes import Program, running
 from bench.report import Figure, Part, Row, Target
 
 RAW = "raw batched calls"

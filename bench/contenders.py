@@ -13,7 +13,8 @@ from pathlib import Path
 from bench import client
 from bench.errors import BenchError, ToolMissingError
 from bench.plan import Stage
-from bench.processes import Program, free_port
+from bench.ports import free_port
+from bench.processes import Program
 
 OURS = "ours"
 PLAIN = "plain FastAPI"

@@ -21,7 +21,8 @@ from bench.cores import pinned
 from bench.errors import BenchError
 from bench.job_wish import MODEL
 from bench.plan import Stage
-from bench.processes import Program, free_port
+from bench.ports import free_port
+from bench.processes import Program
 
 OURS, RAW, LITSERVE = "ours", "raw calls in a loop", "LitServe"
 # One thread for all: what OpenMP does with one core and several threads is not what is measured.

@@ -12,7 +12,8 @@ from bench.contenders import Contender
 from bench.job_contenders import THREADS, Places
 from bench.job_wish import MODEL, SIDE
 from bench.plan import Stage
-from bench.processes import Program, free_port
+from bench.ports import free_port
+from bench.processes import Program
 
 OURS, STATIC = "ours", "static backend"
 EMBEDDED = "minimon-tiny"

@@ -22,7 +22,8 @@ from bench.gpu.arrivals import Client, Clients, Waited, one_by_one, poisson
 from bench.gpu.folders import ADAPTERS, MODELS
 from bench.gpu.plan import SERVER, Plan
 from bench.gpu.rows import Left, Lines, Row
-from bench.processes import Program, free_port, running
+from bench.ports import free_port
+from bench.processes import Program, running
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RATE, WAIT = "https, pictures a second", "https, wait for a picture"

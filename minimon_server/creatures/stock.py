@@ -114,17 +114,20 @@ class Stock:
         return one
 
     async def taken(self, rarity: Rarity) -> Finished | None:
-        """Return a creature as `take` does, after a look at the disk if none is at hand."""
-        if (one := self.take(rarity)) is not None or not self._kept[rarity]:
-            return one
-        await asyncio.shield(self._claiming(rarity))  # it is for others, too, and outlives who asked
-        return self.take(rarity)
+        """Return a creature as `take` does; if none is at hand, after the disk has given what is left there."""
+        while (one := self.take(rarity)) is None and not self._closed:
+            underway = self._claims.get(rarity)
+            if not self._kept[rarity] and (underway is None or underway.done()):
+                return None
+            await asyncio.shield(self._claiming(rarity))  # it is for others, too, and outlives who asked
+        return one
 
     def _claiming(self, rarity: Rarity) -> asyncio.Task[None]:
-        if rarity not in self._claims:
-            self._claims[rarity] = task = asyncio.create_task(self.claim(rarity))
-            task.add_done_callback(lambda _: self._claims.pop(rarity, None))
-        return self._claims[rarity]
+        """Return the claim that is under way, or a new one: one that has ended gives nothing more."""
+        underway = self._claims.get(rarity)
+        if underway is None or underway.done():
+            underway = self._claims[rarity] = asyncio.create_task(self.claim(rarity))
+        return underway
 
     async def claim(self, rarity: Rarity) -> None:
         """Fill what may be given out to a block, from the disk."""

@@ -14,7 +14,7 @@ from bench.client import Answer, check_generated
 from bench.cores import Cores
 from bench.errors import BenchError, ToolMissingError
 from bench.plan import QUICK, Stage
-from bench.processes import free_port
+from bench.ports import free_port
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode("ascii")
 GOOD = {"imageBase64": PNG, "metadata": {"id": "1", "name": "a", "rarity": "rare"}, "generatedAt": "now"}

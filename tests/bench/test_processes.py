@@ -13,7 +13,8 @@ import pytest
 
 from bench import cores, proc, processes
 from bench.errors import BenchError
-from bench.processes import Program, free_port, running
+from bench.ports import free_port
+from bench.processes import Program, running
 
 LISTEN = """
 import os, socket, sys

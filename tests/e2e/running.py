@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,17 +15,15 @@ from typing import Self
 
 import httpx2
 
+from bench.ports import free_port
+
 HOME = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
 
 def free_ports(count: int) -> list[int]:
     """Return ports that nobody uses now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    return [free_port() for _ in range(count)]
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
