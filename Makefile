@@ -32,7 +32,7 @@ types: $(VENV)/.dev
 # Files of tests side by side, each whole in one process; `make unit WORKERS=0` runs them one after the other.
 WORKERS ?= auto
 unit: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 torture: $(VENV)/.dev $(VENV)/scan/.made ## run what is too long and too rough for every change
 	SSLYZE_PYTHON=$(VENV)/scan/bin/python $(VENV)/bin/python -m pytest -m torture tests -s

@@ -53,8 +53,8 @@ FULL = Plan(
     picture_rounds=15,
     prompt_rounds=31,
     switch_rounds=15,
-    stock_rounds=8,
-    stock_hits=200,
+    stock_rounds=6,
+    stock_hits=100,
 )
 QUICK = Plan(
     rounds=2,

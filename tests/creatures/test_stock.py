@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,21 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimon_server.creatures.drawn import Finished, SetAside
-from minimon_server.creatures.hatchery import Creature
 from minimon_server.creatures.rarity import RARITIES, Rarity
 from minimon_server.creatures.stock import Stock, block_of, sizes
 from minimon_server.creatures.stock_files import StockFiles
-from minimon_server.engines.files import Picture
+from tests.creatures.shelf import PNG, Shelf, creature, number_of, play
 from tests.jobs.scene import quiet, until
-from tests.support import small_png
 
 WEIGHTS = (30, 22, 17, 12, 9, 6, 3, 1)
-PNG = small_png(7)
-
-
-def creature(number: int, rarity: Rarity = Rarity.F) -> Finished:
-    made = Creature(f"mnm_{number:024x}", f"Nébo {number}", rarity, Picture(4, 4, PNG))
-    return Finished(made, base64.b64encode(PNG), True)
 
 
 def files(folder: Path, maker: str = "one") -> StockFiles:
@@ -36,17 +26,6 @@ def files(folder: Path, maker: str = "one") -> StockFiles:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def number_of(one: Finished | None) -> int | None:
-    return None if one is None else int(one.creature.id.removeprefix("mnm_"), 16)
-
-
-def play(scene: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await scene()
-
-    asyncio.run(run())
 
 
 def test_eight_a_rarity_are_spread_by_weight() -> None:
@@ -96,34 +75,6 @@ def test_what_another_model_drew_or_nobody_finished_leaves_the_stock(tmp_path: P
     assert json.loads((tmp_path / other).read_bytes().partition(b"\n")[0])["maker"] == "one"
     assert files(tmp_path, "another").open()[Rarity.F] == []
     assert names_in(tmp_path) == ["a file of somebody's"]
-
-
-class Shelf:
-    """A disk that remembers what was synced away, and forgets nothing: the model of `StockFiles` for many steps."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Finished] = {}
-        self.takes = 0
-        self.discarded = 0
-        self.broken = False
-
-    def open(self) -> dict[Rarity, list[str]]:
-        found: dict[Rarity, list[str]] = {rarity: [] for rarity in RARITIES}
-        for name, one in self.kept.items():
-            found[one.creature.rarity].append(name)
-        return found
-
-    def put(self, one: Finished) -> str:
-        if self.broken:
-            raise OSError(5, "input/output error")
-        self.kept[one.creature.id] = one
-        return one.creature.id
-
-    def take(self, names: Sequence[str]) -> list[Finished]:
-        if self.broken:
-            raise OSError(5, "input/output error")
-        self.takes += 1
-        return [self.kept.pop(name) for name in names]
 
 
 STEPS = st.lists(
@@ -181,37 +132,6 @@ def test_a_hit_costs_no_disk_and_blocks_are_claimed_ahead() -> None:
         assert stock.take(Rarity.F) is None
         assert shelf.takes <= 6
         assert stock.given[Rarity.F] == 16
-
-    play(scene)
-
-
-def test_who_comes_as_a_claim_ends_gets_what_the_next_one_brings() -> None:
-    async def scene() -> None:
-        shelf = Shelf()
-        for number in range(3):
-            shelf.put(creature(number))
-        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 4}, shelf, quiet())
-        await stock.open()
-        assert number_of(await stock.taken(Rarity.F)) == 0
-        claim = next(iter(stock._claims.values()))
-        while not claim.done():  # noqa: ASYNC110 - seen at the turn of the loop at which it ends, before anybody is told
-            await asyncio.sleep(0)
-        assert [number_of(await stock.taken(Rarity.F)) for _ in range(3)] == [1, 2, None]
-
-    play(scene)
-
-
-def test_who_comes_during_the_last_claim_waits_for_what_it_brings() -> None:
-    async def scene() -> None:
-        shelf = Shelf()
-        for number in range(2):
-            shelf.put(creature(number))
-        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 4}, shelf, quiet())
-        await stock.open()
-        assert number_of(stock.take(Rarity.F)) == 0
-        await asyncio.sleep(0)  # the claim of the last one is on its way to the disk, where nothing is left
-        both = await asyncio.gather(stock.taken(Rarity.F), stock.taken(Rarity.F))
-        assert [number_of(one) for one in both] == [1, None]
 
     play(scene)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -28,6 +29,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     for seed, name in enumerate(("small", "other")):
         build(root / name, seed)
+    gc.collect()
+    gc.freeze()  # torch and what stands upon it were imported just now
     return root
 
 

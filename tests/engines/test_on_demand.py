@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -109,6 +110,20 @@ def test_a_real_picture_comes_through_it(models: Path, log: Logger, request_for:
     assert heard[0] == Progress("loading", 0, 1)
     assert engine.loaded == "small"
     engine.close()
+
+
+def test_collections_pass_over_what_the_libraries_made(
+    models: Path, log: Logger, request_for: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(ModelFolders(models, log), "cpu", log)
+    gc.unfreeze()
+    engine.draw(request_for(), go_on)
+    engine.close()
+    assert gc.get_freeze_count() == 0  # the libraries are there: what lives now may be a model of before
+    monkeypatch.setattr(on_demand, "_ENGINE", "a.module.that.was.never.imported")
+    engine.draw(request_for(), go_on)
+    engine.close()
+    assert gc.get_freeze_count() > 100_000
 
 
 def test_missing_packages_are_said_with_the_line_that_brings_them(

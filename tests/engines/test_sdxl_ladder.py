@@ -76,15 +76,6 @@ def live() -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-@pytest.fixture
-def quick_collections() -> Iterator[None]:
-    """Let collections pass over what lives now, as the server does: a hundred of them walk all of torch otherwise."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 def resident() -> int:
     gc.collect()
     # What was freed and is kept for later is nobody's; how much that is depends on what ran before.
@@ -180,7 +171,6 @@ def test_at_the_end_of_the_ladder_the_job_fails_and_says_what_was_tried(
     assert one(engine, request_for()).pixels == right.pixels
 
 
-@pytest.mark.usefixtures("quick_collections")
 @pytest.mark.parametrize("many", [40, pytest.param(100, marks=pytest.mark.torture)])
 def test_many_errors_leave_nothing_behind(engine: SdxlEngine, request_for: Asking, many: int) -> None:
     """At random calls inside UNet and autoencoder, some that pass, some that do not."""

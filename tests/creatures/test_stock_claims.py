@@ -1,0 +1,41 @@
+"""Who comes while the stock claims its next block, or as that ends, gets what is there."""
+
+from __future__ import annotations
+
+import asyncio
+
+from minimon_server.creatures.rarity import RARITIES, Rarity
+from minimon_server.creatures.stock import Stock
+from tests.creatures.shelf import Shelf, creature, number_of, play
+from tests.jobs.scene import quiet
+
+
+def test_who_comes_as_a_claim_ends_gets_what_the_next_one_brings() -> None:
+    async def scene() -> None:
+        shelf = Shelf()
+        for number in range(3):
+            shelf.put(creature(number))
+        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 4}, shelf, quiet())
+        await stock.open()
+        assert number_of(await stock.taken(Rarity.F)) == 0
+        claim = next(iter(stock._claims.values()))
+        while not claim.done():  # noqa: ASYNC110 - seen at the turn of the loop at which it ends, before anybody is told
+            await asyncio.sleep(0)
+        assert [number_of(await stock.taken(Rarity.F)) for _ in range(3)] == [1, 2, None]
+
+    play(scene)
+
+
+def test_who_comes_during_the_last_claim_waits_for_what_it_brings() -> None:
+    async def scene() -> None:
+        shelf = Shelf()
+        for number in range(2):
+            shelf.put(creature(number))
+        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 4}, shelf, quiet())
+        await stock.open()
+        assert number_of(stock.take(Rarity.F)) == 0
+        await asyncio.sleep(0)  # the claim of the last one is on its way to the disk, where nothing is left
+        both = await asyncio.gather(stock.taken(Rarity.F), stock.taken(Rarity.F))
+        assert [number_of(one) for one in both] == [1, None]
+
+    play(scene)
