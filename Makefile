@@ -29,10 +29,11 @@ types: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy gen_server.py gen-server.py
 
-# Files of tests side by side, each whole in one process; `make unit WORKERS=0` runs them one after the other.
-WORKERS ?= auto
+# Files of tests side by side, each whole in one process, one more than there are cores: many wait for a server.
+# `make unit WORKERS=0` runs them one after the other.
+WORKERS ?= $(shell $(VENV)/bin/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 unit: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 torture: $(VENV)/.dev $(VENV)/scan/.made ## run what is too long and too rough for every change
 	SSLYZE_PYTHON=$(VENV)/scan/bin/python $(VENV)/bin/python -m pytest -m torture tests -s

@@ -26,6 +26,7 @@ from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.picture_files import pack
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
+from tests.engines import every_scheduler
 from tests.engines.beginnings import (
     CAT,
     CAT_IMAGE,
@@ -80,7 +81,7 @@ def test_a_picture_from_a_picture_is_the_librarys_own(
     assert not np.array_equal(ours, drawn(engine, request_for(steps=4, guidance_scale=guidance)))
 
 
-@pytest.mark.parametrize("scheduler", schedulers.SCHEDULERS)
+@pytest.mark.parametrize("scheduler", every_scheduler.parameters())
 def test_it_is_so_with_every_scheduler(engine: SdxlEngine, models: Path, request_for: Asking, scheduler: str) -> None:
     kind = schedulers.KINDS[scheduler]
     repainted = drawn(engine, request_for(**REPAINT, scheduler=scheduler))

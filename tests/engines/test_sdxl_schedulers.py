@@ -19,6 +19,7 @@ from minimon_server.engines.model_folders import ZERO_SNR_RESCALE, ModelFolders
 from minimon_server.engines.schedulers import KINDS, SCHEDULERS, named, offered, refusal
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
+from tests.engines import every_scheduler
 from tests.small_pipeline import plainly_loaded
 
 Asking = Callable[..., DrawRequest]
@@ -143,7 +144,7 @@ def test_a_name_draws_what_the_library_draws(engine: SdxlEngine, pipeline: Any, 
     assert np.array_equal(drawn(engine, request), expected)
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", every_scheduler.parameters())
 def test_a_seed_draws_the_same_in_a_batch(engine: SdxlEngine, request_for: Asking, name: str) -> None:
     alone = engine.draw(request_for(scheduler=name), lambda _: True).pictures[0]
     beside = engine.draw(request_for(scheduler=name, seeds=(3, 7)), lambda _: True).pictures[1]
@@ -169,7 +170,7 @@ def test_a_name_means_the_same_whatever_the_model_comes_with(
     assert not np.array_equal(own, drawn(engine, request_for()))
 
 
-@pytest.mark.parametrize("name", [None, *SCHEDULERS])
+@pytest.mark.parametrize("name", every_scheduler.parameters(None))
 def test_a_v_prediction_model_is_run_as_one(
     odd_engine: SdxlEngine, pipeline: Any, request_for: Asking, name: str | None
 ) -> None:

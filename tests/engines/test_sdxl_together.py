@@ -13,9 +13,9 @@ import torch
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawnPicture, DrawRequest, EngineFault, NotNow, Outcome, Progress, Stopped
 from minimon_server.engines.model_folders import ModelFolders
-from minimon_server.engines.schedulers import SCHEDULERS
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
+from tests.engines import every_scheduler
 from tests.engines.exhaustion import EXHAUSTED, pipeline
 from tests.engines.listening import Heard
 
@@ -65,7 +65,7 @@ def far(one: bytes, other: bytes) -> int:
     return int(np.abs(left - right).max())
 
 
-@pytest.mark.parametrize("scheduler", [None, *SCHEDULERS])
+@pytest.mark.parametrize("scheduler", every_scheduler.parameters(None))
 def test_an_exact_picture_is_the_same_beside_others_with_every_scheduler(
     engine: SdxlEngine, request_for: Asking, scheduler: str | None
 ) -> None:
