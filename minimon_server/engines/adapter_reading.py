@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from minimon_server.engines.adapter_deltas import BadAdapter, Factors, Scaling, bias_change, shapes_of, weight_change
 from minimon_server.engines.adapter_names import Layer, LayerNames, split
+from minimon_server.engines.host_copies import copies
 
 PEFT_SETTINGS: Final = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
 NO_SCALING: Final = Scaling()
@@ -32,10 +33,15 @@ class Change:
     factors: Factors
     scaling: Scaling
 
+    def has(self, kind: str) -> bool:
+        """Return whether there is anything for the layer's `weight`, or for its `bias`."""
+        for_bias = self.factors.keys() & set(_FOR_BIAS)
+        return bool(for_bias if kind == "bias" else self.factors.keys() - for_bias - set(_SCALARS))
+
     def wide(self, device: torch.device) -> Factors:
         """Return the factors as float32 where they are computed with."""
         return {
-            name: tensor.float() if name in _SCALARS else tensor.to(device).float()
+            name: tensor.float() if name in _SCALARS else tensor.to(device, non_blocking=True).float()
             for name, tensor in self.factors.items()
         }
 
@@ -52,9 +58,13 @@ class AdapterFile:
         """The bytes of its tensors."""
         return sum(one.nbytes for one in self.tensors.values())
 
-    def in_memory(self) -> AdapterFile:
-        """Return the same with tensors of its own, which stay whatever becomes of the file."""
-        return AdapterFile({name: tensor.clone() for name, tensor in self.tensors.items()}, self.settings)
+    def in_memory(self, pinned: bool) -> AdapterFile:
+        """Return the same with tensors of its own, whatever becomes of the file; raise where there is no room.
+
+        Pinned ones are copied to a GPU without a stop on the way.
+        """
+        found = copies(list(self.tensors.values()), pin=pinned)
+        return AdapterFile({name: found[id(one)] for name, one in self.tensors.items()}, self.settings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

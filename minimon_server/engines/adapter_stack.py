@@ -17,7 +17,8 @@ import torch
 
 from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, weight_change
 from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames, sgm_names
-from minimon_server.engines.adapter_reading import Adapter, fitted, read_file
+from minimon_server.engines.adapter_reading import Adapter, Change, fitted, read_file
+from minimon_server.engines.near_copies import NearCopies
 from minimon_server.engines.pristine_weights import Place, PristineWeights
 from minimon_server.engines.quantised_layers import QuantisedLayers
 from minimon_server.logs import Logger
@@ -49,6 +50,11 @@ def read_adapter(wanted: Wanted, names: LayerNames, layers: Mapping[Layer, Any])
     return fitted(read_file(wanted.path), names, layers)
 
 
+# What is to be true of a merge, computed where it is, and what is raised where it is not.
+Claim = tuple[torch.Tensor, BadAdapter]
+_NOTHING: Final = torch.empty(0)
+
+
 class AdapterStack:
     """Of one loaded pipeline. For one thread."""
 
@@ -60,12 +66,14 @@ class AdapterStack:
         log: Logger,
         quantised: QuantisedLayers | None = None,
         read: ReadAdapter = read_adapter,
+        near: NearCopies | None = None,
     ) -> None:
         """`files` are those that the networks were loaded from; changes are computed on `device`, wherever parts lie.
 
         So a merge does not depend on what was offloaded. `quantised` are layers of the UNet that hold fewer bits: they
-        are quantised anew after each merge.
+        are quantised anew after each merge. `near` keeps what came on `device`.
         """
+        self._near = near
         self._reader = read
         self._quantised = quantised
         self._pipeline = pipeline
@@ -158,7 +166,7 @@ class AdapterStack:
         listed = {network: [name for own, name in self._layers if own == network] for network in ADAPTED}
         self._names = LayerNames(listed)
         blocks = dict(sgm_names(listed["unet"]))
-        self._pristine = PristineWeights(self._pipeline, self._files, blocks, self._log, self._quantised)
+        self._pristine = PristineWeights(self._pipeline, self._files, blocks, self._log, self._quantised, self._near)
 
     def _merge(
         self, adapters: Mapping[str, Adapter], order: Sequence[Wanted], expect: Callable[[int], None], tell: Tell
@@ -175,45 +183,50 @@ class AdapterStack:
         pristine.keep([place for place in places if place not in self._changed])
         pristine.restore(sorted(self._changed - set(places)))
         self._changed &= set(places)
+        claims: list[Claim] = []
         for number, layer in enumerate(layers):
             if number % TELL_EVERY == 0:
                 tell(number, len(layers))
             for kind in ("weight", "bias"):
                 place = layer[0], f"{layer[1]}.{kind}"
                 if self._has(place):
-                    self._write(pristine, place, kind, [(one, adapters[one.digest]) for one in uses[layer]])
+                    changes = [(one, adapters[one.digest].changes[layer]) for one in uses[layer]]
+                    claims += self._write(pristine, place, kind, changes)
+        _check(claims)
         if layers:
             tell(len(layers), len(layers))
 
     def _write(
-        self, pristine: PristineWeights, place: Place, kind: str, uses: Sequence[tuple[Wanted, Adapter]]
-    ) -> None:
-        """Write one parameter: what came, and all changes."""
-        layer = place[0], place[1].removesuffix(f".{kind}")
-        came = pristine.weight(place).to(self._device).float()
-        total: torch.Tensor | None = None
-        for one, adapter in uses:
-            change = adapter.changes[layer]
+        self, pristine: PristineWeights, place: Place, kind: str, uses: Sequence[tuple[Wanted, Change]]
+    ) -> list[Claim]:
+        """Write one parameter: what came, and all changes; return what is to be true of it."""
+        name = ".".join((place[0], place[1].removesuffix(f".{kind}")))
+        parameter, claims = pristine.parameter(place), list[Claim]()
+        came, total = _NOTHING, _NOTHING
+        for one, change in uses:
+            if not change.has(kind):
+                continue
+            came = pristine.at(place, self._device).float() if came is _NOTHING else came
             make = weight_change if kind == "weight" else bias_change
             made = make(change.wide(self._device), came, one.weight, change.scaling)
             if made is None:
                 continue
-            if not bool(torch.isfinite(made).all()):
-                raise _of(one.name, BadAdapter(f"{'.'.join(layer)}: it makes something that is not a number"))
-            total = made if total is None else total.add_(made)
-        parameter = pristine.parameter(place)
-        if total is None:
+            claims.append(
+                (_is_finite(made), _of(one.name, BadAdapter(f"{name}: it makes something that is no number")))
+            )
+            total = made if total is _NOTHING else total.add_(made)
+        if total is _NOTHING:
             if place in self._changed:
                 pristine.restore([place])
                 self._changed.discard(place)
-            return
+            return claims
         merged = total.add_(came).to(parameter.dtype)
-        if not bool(torch.isfinite(merged).all()):
-            names = ", ".join(one.name for one, _ in uses)
-            raise _of(names, BadAdapter(f"{'.'.join(layer)} overflows {str(parameter.dtype).removeprefix('torch.')}"))
+        overflow = BadAdapter(f"{name} overflows {str(parameter.dtype).removeprefix('torch.')}")
+        claims.append((_is_finite(merged), _of(", ".join(one.name for one, _ in uses), overflow)))
         self._changed.add(place)  # before it is: a copy that is cut off leaves half of it
         with torch.inference_mode():  # as drawing does, which may have made the parameter
             pristine.put(place, merged)
+        return claims
 
     def _has(self, place: Place) -> bool:
         network, name = place
@@ -231,6 +244,16 @@ class AdapterStack:
             return largest
         fresh = [one.nbytes for one, place in zip(sizes, places, strict=True) if place not in self._changed]
         return largest + sum(fresh)
+
+
+def _is_finite(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.isfinite(tensor).all()
+
+
+def _check(claims: Sequence[Claim]) -> None:
+    """Raise for the first claim that is not true. They are looked at together: each look waits for the device."""
+    if claims and not bool(torch.stack([claim for claim, _ in claims]).all()):
+        raise next(error for claim, error in claims if not bool(claim))
 
 
 def _order(wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -30,12 +30,18 @@ def to_host(network: torch.nn.Module) -> None:
         return
     drop_graphs(network)  # and their memory on the device
     tensors = list({id(one): one for one in (*network.parameters(), *network.buffers())}.values())
-    places = _places(tensors, pin=any(one.is_cuda for one in tensors))
-    for tensor in tensors:
-        places[id(tensor)].copy_(tensor.detach(), non_blocking=True)
+    places = copies(tensors, pin=any(one.is_cuda for one in tensors))
     if any(one.is_cuda for one in tensors):
         torch.cuda.synchronize()  # nothing is freed on the device before all of it has arrived
     network._apply(lambda tensor: places[id(tensor)])  # type: ignore[no-untyped-call] # what `to` is made of
+
+
+def copies(tensors: list[torch.Tensor], *, pin: bool) -> dict[int, torch.Tensor]:
+    """Return a copy of each tensor in main memory, by its id; raise where there is no room. Waits for no GPU."""
+    places = _places(tensors, pin=pin)
+    for tensor in tensors:
+        places[id(tensor)].copy_(tensor.detach(), non_blocking=True)
+    return places
 
 
 def to_device(network: torch.nn.Module, device: torch.device) -> bool:

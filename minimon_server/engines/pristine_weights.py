@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from minimon_server.engines.file_stamps import Stamp, stamp_or_missing
 from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.near_copies import NearCopies
 from minimon_server.engines.quantised_layers import QuantisedLayers
 from minimon_server.logs import Logger
 
@@ -40,10 +41,13 @@ class PristineWeights:
         blocks: Mapping[str, str],
         log: Logger,
         quantised: QuantisedLayers | None = None,
+        near: NearCopies | None = None,
     ) -> None:
         """`files` are the safetensors files that each network was loaded from; `blocks` the UNet's layers by the names
-        of sgm's blocks, as single files have them; `quantised` those that hold fewer bits than came.
+        of sgm's blocks, as single files have them; `quantised` those that hold fewer bits than came; `near` keeps what
+        merges have brought to where they compute.
         """
+        self._near = near
         self._quantised = quantised
         self._pipeline = pipeline
         self._blocks = blocks
@@ -51,6 +55,7 @@ class PristineWeights:
         self._stamps: dict[Path, Stamp] = {}
         self._where: dict[Place, tuple[Any, str]] = {}
         self._known: set[Place] = set()
+        self._sizes: dict[Place, int] = {}
         self._copies: dict[Place, torch.Tensor] = {}
         for network, paths in files.items():
             for path in paths:
@@ -69,6 +74,8 @@ class PristineWeights:
 
     def keep(self, places: list[Place]) -> None:
         """See to it that these parameters, which nobody has changed yet, can be had again; those known are known."""
+        if self._near is not None:
+            self._near.expect({place: self._bytes(place) for place in places})
         copied = []
         for place in places:
             if place in self._known:
@@ -79,6 +86,8 @@ class PristineWeights:
                     told = "they are quantised, and not in the model's files as loaded; SDXL_QUANTIZATION=none"
                     raise EngineFault(f"Nothing can be merged into weights of {'.'.join(place)}: {told}.")
                 self._copies[place] = parameter.to("cpu", copy=True)
+                if self._near is not None:
+                    self._near.forget(place)
                 copied.append(place)
             self._known.add(place)
         if copied:
@@ -97,12 +106,21 @@ class PristineWeights:
         found: torch.Tensor = file.get_tensor(name)
         return found
 
+    def at(self, place: Place, device: torch.device) -> torch.Tensor:
+        """Return the same where it is computed with: from there if it was kept. Nobody may write to it."""
+        found = self._near.get(place) if self._near else None
+        if found is None:
+            found = self.weight(place).to(device, non_blocking=True, copy=self._near is not None)
+            if self._near is not None:
+                self._near.offer(place, found)
+        return found
+
     def restore(self, places: list[Place]) -> None:
         """Write these parameters as they came; raise `LostWeights` when that cannot be done."""
         self.check()
         with torch.inference_mode():  # as drawing does, which may have made the parameters
             for place in places:
-                self.put(place, self.weight(place))
+                self.put(place, self.at(place, self.parameter(place).device))
 
     def put(self, place: Place, values: torch.Tensor) -> None:
         """Write these numbers over a parameter, quantised as it is; to be called in inference mode."""
@@ -136,10 +154,16 @@ class PristineWeights:
     def _is_quantised(self, place: Place) -> bool:
         return self._quantised is not None and place[0] == "unet" and self._quantised.holds(place[1])
 
+    def _bytes(self, place: Place) -> int:
+        if place not in self._sizes:
+            is_held = place in self._copies or place in self._where
+            self._sizes[place] = (self.weight(place) if is_held else self.parameter(place)).nbytes
+        return self._sizes[place]
+
     def _serves(self, place: Place, parameter: torch.Tensor) -> bool:
         if place not in self._where:
             return False
-        found = self.weight(place)
         if self._quantised is not None and self._is_quantised(place):
-            return self._quantised.is_made_of(place[1], found)
+            return self._quantised.is_made_of(place[1], self.weight(place))
+        found = self.at(place, parameter.device)
         return found.shape == parameter.shape and torch.equal(found.to(parameter), parameter)

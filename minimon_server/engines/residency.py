@@ -1,8 +1,9 @@
 """Which models stay in memory, and which go first: least recently used, by bytes and tier. Moves nothing, and no torch.
 
 A model is a set of parts, each named by what it holds: a part that two models share is there once and counts once. It
-lies on the device as long as one of its models does, else in main memory. What is light beside a model, and read again
-in a hundredth of the time, stays in the room that models leave: it goes before any of them, and none goes for it.
+lies on the device as long as one of its models does, else in main memory. What is light beside a model, and had again
+in a hundredth of the time, stays in the room that models leave: it goes before any of them, and none goes for it; it
+stays in the tier that it was made for, or nowhere.
 """
 
 from __future__ import annotations
@@ -124,14 +125,9 @@ class Residency:
 
         So little is known of what would be enough that all of them go.
         """
-        before = self.parts()
-        out = []
+        before, out = self.parts(), list[str]()
         for model in [one for one, kept in self._kept.items() if kept.tier == tier and one != self._used]:
-            if tier == DEVICE:
-                self._kept[model].tier = HOST
-            else:
-                del self._kept[model]
-                out.append(model)
+            self._moved_down(model, out)
         return self._settled(before, out)
 
     def drop(self, model: str) -> Change:
@@ -146,14 +142,22 @@ class Residency:
         """Put out the least recently used until the budgets hold, what is light first; return what has changed."""
         out = out or []
         while self.held(DEVICE) > self._budgets[DEVICE] and (last := self._first_idle(DEVICE)):
-            self._kept[last].tier = HOST
+            self._moved_down(last, out)
         while self.held(HOST) > self._budgets[HOST] and (last := self._first_idle(HOST)):
-            del self._kept[last]
-            out.append(last)
+            self._moved_down(last, out)
         after = self.parts()
         gone = frozenset(before.keys() - after.keys())
         down = frozenset(part for part, tier in before.items() if tier == DEVICE and after.get(part) == HOST)
         return Change(tuple(out), gone, down)
+
+    def _moved_down(self, name: str, out: list[str]) -> None:
+        """Let something go one tier down, or out of memory, which `out` is told."""
+        kept = self._kept[name]
+        if kept.tier == DEVICE and not kept.light:
+            kept.tier = HOST
+            return
+        del self._kept[name]
+        out.append(name)
 
     def _first_idle(self, tier: Tier) -> str | None:
         idle = [model for model, kept in self._kept.items() if kept.tier == tier and model != self._used]

@@ -18,7 +18,8 @@ from minimon_server.engines.adapter_stack import Wanted
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.file_stamps import stamp_of
 from minimon_server.engines.memory_tally import MemoryTally
-from minimon_server.engines.residency import Residency, Tier
+from minimon_server.engines.residency import HOST, Residency, Tier
+from minimon_server.engines.sdxl_memory import is_out_of_memory
 from minimon_server.logs import Logger
 
 
@@ -48,7 +49,9 @@ class ResidentAdapters:
         tally: MemoryTally,
         publish: Callable[[], None],
     ) -> None:
-        """`tier` is the one of `policy` that is main memory; `publish` tells what memory holds, once that changed."""
+        """`tier` is the one of `policy` that is main memory, pinned where the other one is a GPU; `publish` tells what
+        memory holds, once that changed.
+        """
         self._policy = policy
         self._tier = tier
         self._hashes = hashes
@@ -71,7 +74,7 @@ class ResidentAdapters:
         stays = self._put(key, file.size)
         done = False
         try:
-            kept = _Kept(file.in_memory() if stays else file)
+            kept = _Kept(self._in_memory(file) if stays else file)
             adapter = kept.to(names, layers)
             done = True
         finally:
@@ -99,6 +102,16 @@ class ResidentAdapters:
         self.let_go(change.out, "room for the adapter in use")
         self._publish()
         return self._policy.tier(key) is not None
+
+    def _in_memory(self, file: AdapterFile) -> AdapterFile:
+        if self._tier == HOST:
+            try:
+                return file.in_memory(pinned=True)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._log.warning("adapter not pinned", bytes=file.size, reason=str(error))
+        return file.in_memory(pinned=False)
 
     def _read(self, wanted: Wanted) -> AdapterFile:
         """Return what a file holds that is surely the one whose digest is known; raise `BadAdapter`."""

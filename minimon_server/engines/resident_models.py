@@ -26,6 +26,7 @@ from minimon_server.engines.part_contents import Content, contents_of, stamps_of
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Tier
 from minimon_server.engines.resident_adapters import ResidentAdapters
+from minimon_server.engines.resident_copies import ResidentCopies
 from minimon_server.engines.sdxl_acceleration import Accelerated, accelerate
 from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_ladder import HOME, Ladder
@@ -93,6 +94,7 @@ class ResidentModels:
         self._parts: dict[str, _Part] = {}
         main = DEVICE if place.device.type == "cpu" else HOST
         self._adapters = ResidentAdapters(self._policy, main, hashes, log, tally, self._publish)
+        self._near = ResidentCopies(self._policy, main == HOST, log, self._apply)
         tally.budgets = {str(tier): size for tier, size in budgets.items()}
 
     @property
@@ -160,6 +162,8 @@ class ResidentModels:
     def make_room(self, on_device: bool, reason: str) -> bool:
         """Let all models but the one in use leave the device, or main memory; return whether there were any."""
         tier = DEVICE if on_device or self._place.device.type == "cpu" else HOST
+        if on_device:
+            self._near.refuse()
         change = self._policy.make_room(tier)
         self._apply(change, reason)
         return bool(change)
@@ -168,9 +172,8 @@ class ResidentModels:
         """Give everything back."""
         for name in self._policy.order:
             self._policy.drop(name)
-        self._models.clear()
-        self._parts.clear()
-        self._adapters.clear()
+        for all_of_it in (self._models, self._parts, self._adapters, self._near):
+            all_of_it.clear()
         self._publish()
         give_memory_back()
 
@@ -240,7 +243,8 @@ class ResidentModels:
             module = getattr(pipeline, network)
             added[key] = _Part(module, content, parts_bytes([module]), own, done if network == "unet" else None)
             parts[network] = key
-        stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised, self._adapters.take)
+        read, near = self._adapters.take, self._near.of(name)
+        stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised, read, near)
         hashing = self._hashes.begin(hashed_parts(folder))
         fingerprint = fingerprint_of_model(folder)
         previews = Previews(pipeline.vae)
@@ -259,6 +263,7 @@ class ResidentModels:
             if model.dirty - change.gone:
                 self._restore(model)  # what others share with it stays, and stays as it came
             del model
+        self._near.let_go(change.out, reason)
         for part in change.gone:
             self._parts.pop(part, None)
         for part in sorted(change.down):

@@ -11,6 +11,7 @@ MODELS = st.sampled_from("abcdef")
 # Every model has its own part and may share two others; what a part is decides its size.
 SIZES = {"x": 7, "y": 20}
 LIGHT = 9
+LIGHT_ONES: dict[str, Tier] = dict.fromkeys("pqr", HOST) | dict.fromkeys("stu", DEVICE)
 
 
 def parts_of(model: str, shares: str) -> dict[str, int]:
@@ -19,7 +20,7 @@ def parts_of(model: str, shares: str) -> dict[str, int]:
 
 USES = st.lists(
     st.tuples(MODELS, st.sampled_from(["", "x", "y", "xy"]), st.sampled_from([DEVICE, DEVICE, DEVICE, HOST]))
-    | st.tuples(st.sampled_from("pqr"))  # light ones
+    | st.tuples(st.sampled_from(sorted(LIGHT_ONES)))
     | st.sampled_from(["room on the device", "room in main memory", "drop the one in use"]),
     max_size=30,
 )
@@ -27,7 +28,7 @@ USES = st.lists(
 
 def changed(residency: Residency, step: object) -> Change:
     if isinstance(step, tuple) and len(step) == 1:
-        return residency.keep(step[0], LIGHT, HOST)
+        return residency.keep(step[0], LIGHT, LIGHT_ONES[step[0]])
     if isinstance(step, tuple):
         model, shares, tier = step
         return residency.use(model, parts_of(model, shares), tier)
@@ -46,12 +47,13 @@ def test_budgets_hold_but_for_the_model_in_use_and_what_is_told_is_what_changed(
         order, before, used = residency.order, residency.parts(), residency.in_use
         change = changed(residency, step)
         after = residency.parts()
+        assert all(residency.tier(one) in (LIGHT_ONES[one], None) for one in LIGHT_ONES)
         for tier, budget in budgets:
             others = [one for one in residency.order if residency.tier(one) == tier and one != residency.in_use]
             assert residency.held(tier) <= budget or not others
         if isinstance(step, tuple) and len(step) == 1:
             assert used == residency.in_use
-            assert not [one for one in change.out if one not in "pqr"]
+            assert not [one for one in change.out if LIGHT_ONES.get(one) != LIGHT_ONES[step[0]]]
             assert not change.down
         elif isinstance(step, tuple):
             assert residency.in_use == residency.order[-1] == step[0]
@@ -124,3 +126,15 @@ def test_what_is_light_takes_what_models_leave_and_goes_before_any_of_them() -> 
     assert residency.use("b", {"two": 40}, HOST) == Change(out=("q", "p"), gone=frozenset({"p", "q"}))
     assert residency.order == ("a", "b")
     assert residency.in_use == "b"
+
+
+def test_what_is_light_on_the_device_goes_out_and_not_down() -> None:
+    residency = Residency(100, 100)
+    residency.use("a", {"one": 60})
+    assert not residency.keep("p", 30, DEVICE)
+    assert residency.use("b", {"two": 40}) == Change(out=("p",), gone=frozenset({"p"}))
+    assert (residency.tier("a"), residency.tier("p")) == (DEVICE, None)
+    assert not residency.keep("p", 1, DEVICE)
+    residency.drop("a")
+    assert not residency.keep("p", 60, DEVICE)
+    assert residency.make_room(DEVICE) == Change(out=("p",), gone=frozenset({"p"}))
