@@ -76,7 +76,7 @@ class Stock:
         self._ready: dict[Rarity, deque[Finished]] = {rarity: deque() for rarity in RARITIES}
         self._kept: dict[Rarity, deque[str]] = {rarity: deque() for rarity in RARITIES}
         self._disk = asyncio.Lock()
-        self._claims: dict[Rarity, asyncio.Task[None]] = {}
+        self._claims: dict[Rarity, asyncio.Task[bool]] = {}
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -90,7 +90,7 @@ class Stock:
         for rarity, names in found.items():
             self._kept[rarity].extend(names)
         for rarity in RARITIES:
-            await self.claim(rarity)
+            await self._claiming(rarity)
 
     @property
     def discarded(self) -> int:
@@ -119,30 +119,35 @@ class Stock:
             underway = self._claims.get(rarity)
             if not self._kept[rarity] and (underway is None or underway.done()):
                 return None
-            await asyncio.shield(self._claiming(rarity))  # it is for others, too, and outlives who asked
+            # It is for others, too, and outlives who asked. A disk that failed is not asked for the next block.
+            if not await asyncio.shield(self._claiming(rarity)):
+                return None
         return one
 
-    def _claiming(self, rarity: Rarity) -> asyncio.Task[None]:
+    def _claiming(self, rarity: Rarity) -> asyncio.Task[bool]:
         """Return the claim that is under way, or a new one: one that has ended gives nothing more."""
         underway = self._claims.get(rarity)
         if underway is None or underway.done():
             underway = self._claims[rarity] = asyncio.create_task(self.claim(rarity))
         return underway
 
-    async def claim(self, rarity: Rarity) -> None:
-        """Fill what may be given out to a block, from the disk."""
+    async def claim(self, rarity: Rarity) -> bool:
+        """Fill what may be given out to a block, from the disk; return whether that did not fail."""
         async with self._disk:
             kept, ready = self._kept[rarity], self._ready[rarity]
             count = min(len(kept), max(1, block_of(self.wanted[rarity])) - len(ready))
             if count <= 0 or self._closed:
-                return
+                return True
             names = [kept.popleft() for _ in range(count)]
             try:
                 ready.extend(await in_thread(lambda: self._files.take(names), "stock"))
             except OSError as error:
                 # Some may be removed, some not, and nobody knows what is on the disk: none of them is given out.
                 self._log.error("the stock cannot be claimed from", exception=error, creatures=len(names))
+                self._changed.set()
+                return False
             self._changed.set()
+            return True
 
     async def add(self, one: Finished) -> None:
         """Keep a new creature: at hand where a block is not full, else on the disk."""

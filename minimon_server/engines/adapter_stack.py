@@ -180,6 +180,7 @@ class AdapterStack:
         places = [(network, f"{name}.{kind}") for network, name in layers for kind in ("weight", "bias")]
         places = [place for place in places if self._has(place)]
         expect(self._floor(pristine, places))
+        pristine.expect(places)
         pristine.keep([place for place in places if place not in self._changed])
         pristine.restore(sorted(self._changed - set(places)))
         self._changed &= set(places)
@@ -212,7 +213,7 @@ class AdapterStack:
             if made is None:
                 continue
             claims.append(
-                (_is_finite(made), _of(one.name, BadAdapter(f"{name}: it makes something that is no number")))
+                (_is_finite(made), _of(one.name, BadAdapter(f"{name}: it makes something that is not a number")))
             )
             total = made if total is _NOTHING else total.add_(made)
         if total is _NOTHING:

@@ -44,6 +44,18 @@ def copies(tensors: list[torch.Tensor], *, pin: bool) -> dict[int, torch.Tensor]
     return places
 
 
+def pinned_bytes(size: int) -> int:
+    """Return what copies of so many bytes take when they are pinned: torch's allocator rounds a block up, see above."""
+    whole, rest = divmod(size, BLOCK_BYTES)
+    return whole * BLOCK_BYTES + (1 << (rest - 1).bit_length() if rest else 0)
+
+
+def give_pinned_memory_back() -> None:
+    """Give the system the pinned blocks that nobody uses; the next ones take their time again."""
+    if torch.cuda.is_available():
+        torch.accelerator.empty_host_cache()
+
+
 def to_device(network: torch.nn.Module, device: torch.device) -> bool:
     """Move a network to the device; return whether it was elsewhere.
 

@@ -8,9 +8,11 @@ import torch
 
 
 class NearCopies:
-    """Of one pipeline, by network and name of a parameter. `room` says whether so many bytes may stay, all together."""
+    """Of one pipeline, on one device, by network and name of a parameter."""
 
-    def __init__(self, room: Callable[[int], bool]) -> None:
+    def __init__(self, device: torch.device, room: Callable[[int], bool]) -> None:
+        """`room` says whether so many bytes may stay, of all copies together."""
+        self.device = device
         self._room = room
         self._expected: dict[tuple[str, str], int] = {}  # what there is room for, in bytes
         self._copies: dict[tuple[str, str], torch.Tensor] = {}
@@ -33,8 +35,8 @@ class NearCopies:
         return self._copies.get(place)
 
     def offer(self, place: tuple[str, str], copy: torch.Tensor) -> None:
-        """Keep a copy that nobody else holds or writes to, if it was expected and there is room."""
-        if place in self._expected:
+        """Keep a copy that nobody else holds or writes to, if it lies here, was expected, and there is room."""
+        if place in self._expected and copy.device.type == self.device.type:
             self._copies[place] = copy
 
     def forget(self, place: tuple[str, str]) -> None:

@@ -72,10 +72,13 @@ class PristineWeights:
         found: torch.Tensor = getattr(self._pipeline, network).get_parameter(name)
         return found
 
-    def keep(self, places: list[Place]) -> None:
-        """See to it that these parameters, which nobody has changed yet, can be had again; those known are known."""
+    def expect(self, places: list[Place]) -> None:
+        """Ask for room to keep these parameters where a merge will compute with them."""
         if self._near is not None:
             self._near.expect({place: self._bytes(place) for place in places})
+
+    def keep(self, places: list[Place]) -> None:
+        """See to it that these parameters, which nobody has changed yet, can be had again; those known are known."""
         copied = []
         for place in places:
             if place in self._known:
@@ -108,11 +111,12 @@ class PristineWeights:
 
     def at(self, place: Place, device: torch.device) -> torch.Tensor:
         """Return the same where it is computed with: from there if it was kept. Nobody may write to it."""
-        found = self._near.get(place) if self._near else None
+        near = self._near if self._near is not None and self._near.device.type == device.type else None
+        found = near.get(place) if near is not None else None
         if found is None:
-            found = self.weight(place).to(device, non_blocking=True, copy=self._near is not None)
-            if self._near is not None:
-                self._near.offer(place, found)
+            found = self.weight(place).to(device, non_blocking=True, copy=near is not None)
+            if near is not None:
+                near.offer(place, found)
         return found
 
     def restore(self, places: list[Place]) -> None:
@@ -120,7 +124,9 @@ class PristineWeights:
         self.check()
         with torch.inference_mode():  # as drawing does, which may have made the parameters
             for place in places:
-                self.put(place, self.at(place, self.parameter(place).device))
+                # Without room for a copy on the way: it may be the want of memory that ended a merge.
+                near = self._near.get(place) if self._near is not None else None
+                self.put(place, self.weight(place) if near is None else near)
 
     def put(self, place: Place, values: torch.Tensor) -> None:
         """Write these numbers over a parameter, quantised as it is; to be called in inference mode."""

@@ -8,19 +8,26 @@ stays in the tier that it was made for, or nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 # Where the weights of a model lie: where they are computed with, or in main memory as a copy that comes back fast.
 Tier = Literal["device", "host"]
 DEVICE: Final[Tier] = "device"
 HOST: Final[Tier] = "host"
-# Puts models out that are not in use, of the device or else of main memory, for a reason; returns whether any went.
-PutOut = Callable[[bool, str], bool]
 
 
-def nobody_else(on_device: bool, reason: str) -> bool:
+class PutOut(Protocol):
+    """Puts models out that are not in use, of the device or else of main memory; returns whether any went.
+
+    `copies_only`: nothing but what models keep on the device beside themselves.
+    """
+
+    def __call__(self, on_device: bool, reason: str, *, copies_only: bool = False) -> bool: ...
+
+
+def nobody_else(on_device: bool, reason: str, *, copies_only: bool = False) -> bool:
     """Say that there is nobody to put out, as where one model is held at a time."""
     return False
 

@@ -17,6 +17,7 @@ from minimon_server.engines.adapter_reading import Adapter, AdapterFile, fitted,
 from minimon_server.engines.adapter_stack import Wanted
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.file_stamps import stamp_of
+from minimon_server.engines.host_copies import give_pinned_memory_back, pinned_bytes
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.residency import HOST, Residency, Tier
 from minimon_server.engines.sdxl_memory import is_out_of_memory
@@ -66,12 +67,12 @@ class ResidentAdapters:
         kept = self._kept.get(key)
         if kept is not None:
             adapter = kept.to(names, layers)
-            self._put(key, kept.file.size)
+            self._put(key, self._size(kept.file))
             self._tally.adapters_kept += 1
             return adapter
         file = self._read(wanted)
         self._tally.adapters_read += 1
-        stays = self._put(key, file.size)
+        stays = self._put(key, self._size(file))
         done = False
         try:
             kept = _Kept(self._in_memory(file) if stays else file)
@@ -91,6 +92,8 @@ class ResidentAdapters:
         gone = [name for name in names if self._kept.pop(name, None) is not None]
         if gone:
             self._log.info("adapters put out", count=len(gone), reason=reason)
+            if self._tier == HOST:
+                give_pinned_memory_back()  # other blocks than models have, and nobody knows when they fit again
 
     def clear(self) -> None:
         """Give everything back."""
@@ -102,6 +105,9 @@ class ResidentAdapters:
         self.let_go(change.out, "room for the adapter in use")
         self._publish()
         return self._policy.tier(key) is not None
+
+    def _size(self, file: AdapterFile) -> int:
+        return pinned_bytes(file.size) if self._tier == HOST else file.size
 
     def _in_memory(self, file: AdapterFile) -> AdapterFile:
         if self._tier == HOST:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+import torch
+
 from minimon_server.engines.near_copies import NearCopies
 from minimon_server.engines.residency import DEVICE, Change, Residency
+from minimon_server.engines.sdxl_memory import give_memory_back
 from minimon_server.logs import Logger
 
 _PREFIX: Final = "weights before merges of "  # in the policy's names
@@ -19,10 +22,12 @@ _PREFIX: Final = "weights before merges of "  # in the policy's names
 class ResidentCopies:
     """Of one engine."""
 
-    def __init__(self, policy: Residency, apart: bool, log: Logger, apply: Callable[[Change, str], None]) -> None:
-        """`apart`: the device has memory of its own. `apply` does what the policy has decided, for a reason."""
+    def __init__(
+        self, policy: Residency, device: torch.device | None, log: Logger, apply: Callable[[Change, str], None]
+    ) -> None:
+        """`device` is one with memory of its own, or None. `apply` does what the policy has decided, for a reason."""
         self._policy = policy
-        self._apart = apart
+        self._device = device
         self._log = log
         self._apply = apply
         self._copies: dict[str, NearCopies] = {}  # by the name of the model
@@ -30,10 +35,10 @@ class ResidentCopies:
 
     def of(self, model: str) -> NearCopies | None:
         """Return the copies of a model that was loaded just now: none yet. None where the files lie as near."""
-        if not self._apart:
+        if self._device is None:
             return None
         self._refused.discard(model)
-        self._copies[model] = NearCopies(lambda size: self._fits(model, size))
+        self._copies[model] = NearCopies(self._device, lambda size: self._fits(model, size))
         return self._copies[model]
 
     def let_go(self, names: Iterable[str], reason: str) -> None:
@@ -50,9 +55,15 @@ class ResidentCopies:
                 del self._copies[model]
                 self._policy.drop(_PREFIX + model)
 
-    def refuse(self) -> None:
-        """Keep none for the models that are loaded now: the device's memory ran short."""
+    def refuse(self, reason: str) -> bool:
+        """Give all back, and keep none for the models that are loaded now; return whether there were any."""
         self._refused.update(self._copies)
+        held = [_PREFIX + model for model, copies in self._copies.items() if copies.held]
+        for key in held:
+            self._apply(self._policy.drop(key), reason)
+        if held:
+            give_memory_back()
+        return bool(held)
 
     def clear(self) -> None:
         """Give everything back."""
@@ -64,7 +75,7 @@ class ResidentCopies:
         """Let the policy know of these bytes; a model that does not lie on the device has no copies there either."""
         key = _PREFIX + model
         before = self._policy.tier(key) is not None
-        if model in self._refused or self._policy.tier(model) != DEVICE:
+        if not size or model in self._refused or self._policy.tier(model) != DEVICE:
             change = self._policy.drop(key)
         else:
             change = self._policy.keep(key, size, DEVICE)

@@ -84,8 +84,7 @@ class ResidentModels:
         plan: Accelerations | None = None,
     ) -> None:
         """`plan` is done to each model once it is loaded."""
-        self._place = place
-        self._plan = plan
+        self._place, self._plan = place, plan
         self._hashes = hashes
         self._log = log
         self._tally = tally
@@ -94,7 +93,7 @@ class ResidentModels:
         self._parts: dict[str, _Part] = {}
         main = DEVICE if place.device.type == "cpu" else HOST
         self._adapters = ResidentAdapters(self._policy, main, hashes, log, tally, self._publish)
-        self._near = ResidentCopies(self._policy, main == HOST, log, self._apply)
+        self._near = ResidentCopies(self._policy, place.device if main == HOST else None, log, self._apply)
         tally.budgets = {str(tier): size for tier, size in budgets.items()}
 
     @property
@@ -159,11 +158,11 @@ class ResidentModels:
         """Let one model leave memory; one that is not there is no mistake."""
         self._apply(self._policy.drop(name), reason)
 
-    def make_room(self, on_device: bool, reason: str) -> bool:
+    def make_room(self, on_device: bool, reason: str, *, copies_only: bool = False) -> bool:
         """Let all models but the one in use leave the device, or main memory; return whether there were any."""
+        if copies_only:
+            return self._near.refuse(reason)
         tier = DEVICE if on_device or self._place.device.type == "cpu" else HOST
-        if on_device:
-            self._near.refuse()
         change = self._policy.make_room(tier)
         self._apply(change, reason)
         return bool(change)
@@ -212,12 +211,14 @@ class ResidentModels:
         try:
             model.stack.take_off()
             model.told = model.name
-        except LostWeights as error:
+        except (LostWeights, MemoryError, RuntimeError) as error:
+            if not isinstance(error, LostWeights) and not is_out_of_memory(error):
+                raise
             for name in [one.name for one in self._models.values() if dirty & set(one.parts.values())]:
                 if self._models[name] is not model:
-                    self.put_out(name, f"weights changed on the disk: {error}")
+                    self.put_out(name, f"weights cannot be restored: {error}")
             self._models.pop(model.name, None)  # nobody else has its changed parts any more
-            self._apply(self._policy.drop(model.name), f"weights changed on the disk: {error}")
+            self._apply(self._policy.drop(model.name), f"weights cannot be restored: {error}")
 
     def _made(
         self,
@@ -246,8 +247,7 @@ class ResidentModels:
         read, near = self._adapters.take, self._near.of(name)
         stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised, read, near)
         hashing = self._hashes.begin(hashed_parts(folder))
-        fingerprint = fingerprint_of_model(folder)
-        previews = Previews(pipeline.vae)
+        fingerprint, previews = fingerprint_of_model(folder), Previews(pipeline.vae)
         self._parts |= added
         scheduler = pipeline.scheduler
         return Loaded(

@@ -1,9 +1,9 @@
 """What is done when memory runs out while a request is drawn, and all of it undone afterwards. Draws nothing itself.
 
-A stage that runs out of memory is run again once graphs went, then other models, and after each rung: free (garbage and
-cache given back, no previews), halve (half as many pictures at once), tile (a picture is decoded in tiles), slice (the
-UNet draws one row of guidance after the other), offload (only what a stage needs stays there). Attention slicing is no
-rung: with torch's own attention it takes as much memory and half as much time again (test_sdxl_memory.py).
+A stage that runs out of memory is run again once copies of weights went, then graphs, then other models, and after each
+rung: free (garbage and cache given back, no previews), halve (half as many pictures at once), tile (one is decoded in
+tiles), slice (the UNet draws one row of guidance after the other), offload (only what a stage needs stays there). No
+rung: attention slicing, with torch's own attention as much memory and half as much time again (test_sdxl_memory.py).
 """
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ class Ladder:
         self._pipeline = None
 
     def _make_room(self, on_device: bool, reason: str) -> bool:
-        """Hold and capture no graphs until `undo`; where there were none, put others out. Return whether any went."""
+        """Give back copies of weights, else hold no graphs until `undo`, else put others out; whether any went."""
+        if on_device and self._others(on_device, reason, copies_only=True):
+            return True
         held, undo = without_graphs(self._pipeline, self.draft)
         self._undoing.append(undo)
         if not held:
@@ -181,8 +183,6 @@ class Ladder:
         give_memory_back()
         self.log.warning("graphs given back", model=self._request.model, graphs=held, reason=reason)
         return True
-
-    # the rungs
 
     def _rungs(self) -> list[Rung]:
         return [rung for rung in RUNGS if rung != "halve" or self.width > 1]

@@ -39,3 +39,33 @@ def test_who_comes_during_the_last_claim_waits_for_what_it_brings() -> None:
         assert [number_of(one) for one in both] == [1, None]
 
     play(scene)
+
+
+def test_a_disk_that_fails_costs_who_asks_one_block_and_not_the_shelf() -> None:
+    async def scene() -> None:
+        shelf = Shelf()
+        for number in range(16):
+            shelf.put(creature(number))
+        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 8}, shelf, quiet())
+        await stock.open()
+        shelf.broken = True
+        assert [number_of(await stock.taken(Rarity.F)) for _ in range(3)] == [0, 1, None]
+        shelf.broken = False
+        assert number_of(await stock.taken(Rarity.F)) is not None
+        assert sum(stock.counts().values()) >= 8
+
+    play(scene)
+
+
+def test_who_comes_while_the_first_blocks_are_claimed_waits_for_them() -> None:
+    async def scene() -> None:
+        shelf = Shelf()
+        shelf.put(creature(7))
+        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 4}, shelf, quiet())
+        opening = asyncio.create_task(stock.open())
+        while Rarity.F not in stock._claims:  # noqa: ASYNC110 - seen before its claim has taken a turn
+            await asyncio.sleep(0)
+        assert number_of(await stock.taken(Rarity.F)) == 7
+        await opening
+
+    play(scene)

@@ -54,8 +54,8 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every engine take its device for one with memory of its own."""
     made = ResidentCopies.__init__
 
-    def told(self: ResidentCopies, policy: Any, apart: bool, log: Any, apply: Any) -> None:
-        made(self, policy, True, log, apply)
+    def told(self: ResidentCopies, policy: Any, device: Any, log: Any, apply: Any) -> None:
+        made(self, policy, CPU, log, apply)
 
     monkeypatch.setattr(ResidentCopies, "__init__", told)
 
@@ -86,7 +86,7 @@ def test_every_merge_is_that_of_files_and_what_was_kept_is_read_once(
         asked.append(size)
         return True
 
-    near = NearCopies(room)
+    near = NearCopies(CPU, room)
     assert all(same(one, other) for one, other in zip(states(shelf, log, near), right, strict=True))
     assert asked == sorted(asked)
     assert near.held == asked[-1] > 0
@@ -96,7 +96,7 @@ def test_every_merge_is_that_of_files_and_what_was_kept_is_read_once(
 
 def test_without_room_each_merge_reads_its_files_and_room_that_ends_gives_all_back(shelf: Path, log: Logger) -> None:
     right = states(shelf, log, None)
-    never = NearCopies(lambda _: False)
+    never = NearCopies(CPU, lambda _: False)
     assert all(same(one, other) for one, other in zip(states(shelf, log, never), right, strict=True))
     assert never.held == 0
     turns, held = iter([True, False, True] * 10), list[int]()
@@ -105,7 +105,7 @@ def test_without_room_each_merge_reads_its_files_and_room_that_ends_gives_all_ba
         held.append(near.held)
         return next(turns)
 
-    near = NearCopies(now_and_then)
+    near = NearCopies(CPU, now_and_then)
     assert all(same(one, other) for one, other in zip(states(shelf, log, near), right, strict=True))
     assert 0 in held
     assert max(held) > 0
@@ -117,7 +117,7 @@ def test_a_weight_that_the_files_do_not_hold_as_it_was_loaded_is_had_from_its_co
         loaded.unet.get_parameter("conv_in.weight").add_(1.0)
     came = state_of(loaded)
     files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
-    stack = AdapterStack(loaded, files, CPU, log, near=NearCopies(lambda _: True))
+    stack = AdapterStack(loaded, files, CPU, log, near=NearCopies(CPU, lambda _: True))
     for name in ("locon", "full", "locon"):
         stack.wear([wanted(shelf / "loras" / f"{name}.safetensors")], nothing, nothing)
         assert not same(state_of(loaded), came)
@@ -152,6 +152,29 @@ def test_they_lie_in_what_models_leave_of_the_device_and_go_before_any_model(
     ]
 
 
+def test_what_was_given_back_is_kept_again_by_the_next_stack_over_the_same_weights(shelf: Path, log: Logger) -> None:
+    loaded = plainly_loaded(shelf / "small")
+    files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
+    near = NearCopies(CPU, lambda _: True)
+    stack = AdapterStack(loaded, files, CPU, log, near=near)
+    for weight in (0.5, 0.8):
+        near.clear()
+        stack.wear([wanted(shelf / "loras" / "lora.safetensors", weight)], nothing, nothing)
+        assert near.held > 0
+
+
+def test_copies_lie_on_their_device_and_serve_no_other(shelf: Path, log: Logger) -> None:
+    """A model whose networks were offloaded lies in main memory, and so does what it is compared with."""
+    loaded = plainly_loaded(shelf / "small")
+    files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
+    near = NearCopies(torch.device("meta"), lambda _: True)
+    stack = AdapterStack(loaded, files, CPU, log, near=near)
+    stack.wear([wanted(shelf / "loras" / "lora.safetensors")], nothing, nothing)
+    assert near.held == 0
+    stack.wear([], nothing, nothing)
+    assert same(state_of(loaded), files_of(shelf / "small"))
+
+
 @pytest.mark.usefixtures("apart")
 def test_where_memory_ran_short_none_are_kept_until_the_model_is_loaded_again(
     shelf: Path, log: Logger, request_for: Asking
@@ -161,7 +184,8 @@ def test_where_memory_ran_short_none_are_kept_until_the_model_is_loaded_again(
         right = drawn(engine, asked).pixels
         assert _held(engine) > 0
         assert engine._residents is not None
-        engine._residents.make_room(True, "a test")
+        assert engine._residents.make_room(True, "a test", copies_only=True)
+        assert not engine._residents.make_room(True, "a test", copies_only=True)
         assert _held(engine) == 0
         drawn(engine, request_for(steps=1))
         assert drawn(engine, asked).pixels == right

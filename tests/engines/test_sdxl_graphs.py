@@ -109,9 +109,10 @@ def test_graphs_go_before_other_models_and_so_do_those_of_the_draft_decoder(
     def now() -> tuple[int, int]:
         return recorded(captured, "unet"), drafts.shapes
 
-    def others(*_: Any) -> bool:
-        held.append(now())
-        return True
+    def others(on_device: bool, reason: str, *, copies_only: bool = False) -> bool:
+        if not copies_only:  # there are none
+            held.append(now())
+        return not copies_only
 
     ladder = Ladder(request_for(), CPU, quiet, MemoryTally(), others)
     ladder.stand_on(pipeline(captured), rests=False)
