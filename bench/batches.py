@@ -21,7 +21,7 @@ from bench.job_contenders import LITSERVE, LOAD_SECONDS, OURS, THREADS, Places
 from bench.job_wish import BATCH, MODEL, SIDE, STEPS, wish
 from bench.plan import Stage
 from bench.ports import free_port
-from bench.processes import Program, running
+from bench.processes import Program, Running, running, standing_still
 from bench.report import Figure, Part, Row, Target
 
 RAW = "raw batched calls"
@@ -74,35 +74,42 @@ def measure(stage: Stage) -> Part:
     rates: dict[str, list[float]] = {OURS: [], RAW: []}
     with ExitStack() as stack:
         drawers: dict[str, list[Drawer]] = {}
+        servers: dict[str, Running] = {}
         raw = stack.enter_context(_raw(stage, models / MODEL))
         program = _ours(stage, models / MODEL)
-        stack.enter_context(running(program, _is_warm, stage.cores.server, limit_seconds=LOAD_SECONDS))
+        served = running(program, _is_warm, stage.cores.server, limit_seconds=LOAD_SECONDS)
+        servers[OURS] = stack.enter_context(served)
         drawers[OURS] = [Creatures(program.port) for _ in range(CLIENTS)]
         if importlib.util.find_spec("litserve") is None:
             skipped.append("batches: LitServe is missing; install it with: pip install -r bench/requirements.txt")
         else:
             peer = _litserve(stage, models / MODEL)
-            stack.enter_context(running(peer, job_contenders.listening, stage.cores.server, limit_seconds=LOAD_SECONDS))
+            served = running(peer, job_contenders.listening, stage.cores.server, limit_seconds=LOAD_SECONDS)
+            servers[LITSERVE] = stack.enter_context(served)
             drawers[LITSERVE] = [LitServe(peer.port) for _ in range(CLIENTS)]
             rates[LITSERVE] = []
         for client in (one for each in drawers.values() for one in each):
             stack.callback(client.close)
         with pinned(stage.cores.load):
             for number in range(1 + stage.plan.job_rounds):  # the first warms all of them up
-                found = _round(raw, drawers)
+                found = _round(raw, drawers, servers)
                 for name in rates if number else ():
                     rates[name].append(found[name])
     return Part(_rows(rates), _notes(stage), tuple(skipped), tuple(rates))
 
 
-def _round(raw: Callable[[list[int]], float], drawers: dict[str, list[Drawer]]) -> dict[str, float]:
-    """Return pictures a second of each."""
+def _round(
+    raw: Callable[[list[int]], float], drawers: dict[str, list[Drawer]], servers: dict[str, Running]
+) -> dict[str, float]:
+    """Return pictures a second of each, while the other servers stand still."""
     seeds = list(range(CLIENTS))
-    found = {RAW: CLIENTS / sum(raw(seeds[at : at + BATCH]) for at in range(0, CLIENTS, BATCH))}
+    with standing_still(servers.values()):
+        found = {RAW: CLIENTS / sum(raw(seeds[at : at + BATCH]) for at in range(0, CLIENTS, BATCH))}
     for name, clients in drawers.items():
         for one in clients:
             one.renew()
-        found[name] = CLIENTS / at_once(clients, seeds)
+        with standing_still(server for other, server in servers.items() if other != name):
+            found[name] = CLIENTS / at_once(clients, seeds)
     return found
 
 
@@ -121,6 +128,7 @@ def _notes(stage: Stage) -> tuple[str, ...]:
         "guidance; all on one core with one thread of torch, the clients on the other; "
         f"{stage.plan.job_rounds} rounds in turns of {CLIENTS} at once, after one that does not count. Batches of "
         f"{BATCH}; LitServe waits 10 ms for one to fill.",
+        "While one draws, the other servers are stopped: LitServe takes a sixth of the core while it waits for work.",
         "Ours: `GET /v1/generate` without a stock, with names, ids and base64 in JSON; the others answer bare PNGs.",
     )
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +66,20 @@ def running(
             yield Running(program, process.pid, time.perf_counter() - started)
         finally:
             _stop(process)
+
+
+@contextmanager
+def standing_still(servers: Iterable[Running]) -> Iterator[None]:
+    """Let servers not run meanwhile, with all their processes: some are busy even while they wait for work."""
+    stopped: list[Running] = []
+    try:
+        for one in servers:
+            os.killpg(one.pid, signal.SIGSTOP)
+            stopped.append(one)
+        yield
+    finally:
+        for one in stopped:
+            os.killpg(one.pid, signal.SIGCONT)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -14,8 +14,9 @@ import pytest
 from bench import cores, proc, processes
 from bench.errors import BenchError
 from bench.ports import free_port
-from bench.processes import Program, running
+from bench.processes import Program, running, standing_still
 
+PATIENCE = 60.0
 LISTEN = """
 import os, socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -118,3 +119,25 @@ def test_a_server_that_never_answers_and_will_not_end_is_killed(
     ):
         pytest.fail("it never answered")
     assert "killed" in capsys.readouterr().err
+
+
+def test_a_server_stands_still_with_all_its_processes(make: Callable[[str], Program]) -> None:
+    busy = "import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass'])\n"
+    with running(make(busy + LISTEN), listens) as server:
+        both = proc.family(server.pid)
+        assert len(both) == 2
+        with standing_still([server]):
+            _until(lambda: [_state(pid) for pid in both] == ["T", "T"])
+            before = proc.cpu_seconds(server.pid)
+        _until(lambda: proc.cpu_seconds(server.pid) > before)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.01)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
