@@ -11,21 +11,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bench import job_contenders
+from bench import job_contenders, stock_contenders
 from bench.cores import pinned
 from bench.errors import BenchError
-from bench.job_client import Drawer, Line, LitServe, at_once
+from bench.job_client import Drawer as Client
+from bench.job_client import Line, LitServe, at_once
 from bench.job_contenders import LITSERVE, LOAD_SECONDS, OURS, THREADS, Places
-from bench.job_wish import BATCH, MODEL, SIDE, STEPS, wish
+from bench.job_wish import BATCH
 from bench.plan import Stage
 from bench.ports import free_port
 from bench.processes import Program, Running, running, standing_still
 from bench.report import Figure, Part, Row, Target
+from bench.stock_contenders import Drawer
+from minimon_server.engines.model_folders import read_model
 
 RAW = "raw batched calls"
 CLIENTS = 2 * BATCH
+PROMPT = "a red fire minimon with horns, big eyes, night sky"
 OF_RAW = Target(90)
 TABLE = """schema = 1
 [more_steps]
@@ -70,23 +76,24 @@ def measure(stage: Stage) -> Part:
     """Let all of them draw as many as they can, in turns."""
     if importlib.util.find_spec("diffusers") is None:
         return Part(skipped=("batches: diffusers missing; install with: pip install -r requirements.txt",))
-    models, skipped = job_contenders.build_model(stage), list[str]()
+    drawing, skipped = stock_contenders.drawer(stage), list[str]()
+    wish = partial(wish_of, drawing)
     rates: dict[str, list[float]] = {OURS: [], RAW: []}
     with ExitStack() as stack:
-        drawers: dict[str, list[Drawer]] = {}
+        drawers: dict[str, list[Client]] = {}
         servers: dict[str, Running] = {}
-        raw = stack.enter_context(_raw(stage, models / MODEL))
-        program = _ours(stage, models / MODEL)
+        raw = stack.enter_context(_raw(stage, drawing.folder, wish))
+        program = _ours(stage, drawing)
         served = running(program, _is_warm, stage.cores.server, limit_seconds=LOAD_SECONDS)
         servers[OURS] = stack.enter_context(served)
         drawers[OURS] = [Creatures(program.port) for _ in range(CLIENTS)]
         if importlib.util.find_spec("litserve") is None:
             skipped.append("batches: LitServe is missing; install it with: pip install -r bench/requirements.txt")
         else:
-            peer = _litserve(stage, models / MODEL)
+            peer = _litserve(stage, drawing.folder)
             served = running(peer, job_contenders.listening, stage.cores.server, limit_seconds=LOAD_SECONDS)
             servers[LITSERVE] = stack.enter_context(served)
-            drawers[LITSERVE] = [LitServe(peer.port) for _ in range(CLIENTS)]
+            drawers[LITSERVE] = [LitServe(peer.port, wish) for _ in range(CLIENTS)]
             rates[LITSERVE] = []
         for client in (one for each in drawers.values() for one in each):
             stack.callback(client.close)
@@ -95,11 +102,11 @@ def measure(stage: Stage) -> Part:
                 found = _round(raw, drawers, servers)
                 for name in rates if number else ():
                     rates[name].append(found[name])
-    return Part(_rows(rates), _notes(stage), tuple(skipped), tuple(rates))
+    return Part(_rows(rates), _notes(stage, drawing), tuple(skipped), tuple(rates))
 
 
 def _round(
-    raw: Callable[[list[int]], float], drawers: dict[str, list[Drawer]], servers: dict[str, Running]
+    raw: Callable[[list[int]], float], drawers: dict[str, list[Client]], servers: dict[str, Running]
 ) -> dict[str, float]:
     """Return pictures a second of each, while the other servers stand still."""
     seeds = list(range(CLIENTS))
@@ -122,10 +129,18 @@ def _rows(rates: dict[str, list[float]]) -> tuple[Row, ...]:
     )
 
 
-def _notes(stage: Stage) -> tuple[str, ...]:
+def wish_of(drawing: Drawer, seed: int) -> dict[str, Any]:
+    """Return what the peers are asked for: the words, size, steps and guidance of our creatures."""
+    info = read_model(drawing.folder).info
+    sizes = {"width": drawing.side, "height": drawing.side}
+    return {"prompt": PROMPT, **sizes, "steps": info.steps, "guidance_scale": info.guidance_scale, "seed": seed}
+
+
+def _notes(stage: Stage, drawing: Drawer) -> tuple[str, ...]:
+    wish = wish_of(drawing, 0)
     return (
-        f"batches: a small SDXL pipeline of the real classes, random weights, {SIDE}x{SIDE} pixels, {STEPS} steps, "
-        "guidance; all on one core with one thread of torch, the clients on the other; "
+        f"batches: creatures of {drawing.side}x{drawing.side} pixels, drawn by {drawing.told}; {wish['steps']} steps, "
+        f"guidance {wish['guidance_scale']:g}; all on one core with one thread of torch, the clients on the other; "
         f"{stage.plan.job_rounds} rounds in turns of {CLIENTS} at once, after one that does not count. Batches of "
         f"{BATCH}; LitServe waits 10 ms for one to fill.",
         "While one draws, the other servers are stopped: LitServe takes a sixth of the core while it waits for work.",
@@ -133,26 +148,23 @@ def _notes(stage: Stage) -> tuple[str, ...]:
     )
 
 
-def _ours(stage: Stage, model: Path) -> Program:
+def _ours(stage: Stage, drawing: Drawer) -> Program:
     places = Places(stage.folder / "creatures")
     places.folder.mkdir(parents=True)
-    words = wish(0)
-    (places.folder / "prompts.toml").write_text(TABLE.replace("{words}", str(words["prompt"])))
-    (model / "minimon.json").write_text(json.dumps({"steps": STEPS, "guidance_scale": words["guidance_scale"]}))
+    (places.folder / "prompts.toml").write_text(TABLE.replace("{words}", PROMPT))
     port = free_port()
     env = {
         **places.settings(stage, port),
         **THREADS,
-        "MINIMON_MODELS_DIR": str(model.parent),
+        **drawing.settings(),
+        "MINIMON_MODELS_DIR": str(drawing.folder.parent),
         "MINIMON_DEVICE": "cpu",
         "MINIMON_GENERATION_BACKEND": "sdxl",
-        "MINIMON_SDXL_TURBO_MODEL": str(model),
-        "MINIMON_SDXL_WIDTH": str(SIDE),
-        "MINIMON_SDXL_HEIGHT": str(SIDE),
         "MINIMON_PROMPTS_PATH": str(places.folder / "prompts.toml"),
         "MINIMON_CREATURE_BATCH": str(BATCH),
         "MINIMON_STOCK": "0",
         "MINIMON_STOCK_DIR": str(places.folder / "stock"),
+        "MINIMON_COMPILE_DIR": str(places.folder / "compiled"),
     }
     return Program(OURS, (sys.executable, "gen-server.py"), port, stage.root, places.folder / "log", env)
 
@@ -176,7 +188,7 @@ def _is_warm(port: int) -> bool:
 
 
 @contextmanager
-def _raw(stage: Stage, folder: Path) -> Iterator[Callable[[list[int]], float]]:
+def _raw(stage: Stage, folder: Path, wish: Callable[[int], dict[str, Any]]) -> Iterator[Callable[[list[int]], float]]:
     """Start the loop, and give what returns the seconds that a batch takes there."""
     argv = (sys.executable, "-m", "bench.peers.batched_pipeline", "serve", str(folder))
     with (stage.folder / "raw.log").open("wb") as errors, pinned(stage.cores.server):
@@ -189,7 +201,7 @@ def _raw(stage: Stage, folder: Path) -> Iterator[Callable[[list[int]], float]]:
 
         def draw(seeds: list[int]) -> float:
             began = time.perf_counter()
-            asked.write(f"{seeds}\n")
+            asked.write(json.dumps([wish(seed) for seed in seeds]) + "\n")
             asked.flush()
             if told.readline() != f"{len(seeds)}\n":
                 raise BenchError(f"the loop of raw calls ended with status {process.poll()}")

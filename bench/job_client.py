@@ -95,12 +95,14 @@ class Ours:
 class LitServe:
     """A client of LitServe: its answer is the picture."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, wish: Callable[[int], dict[str, Any]] = wish) -> None:
+        """`wish` returns what is asked for, by its seed."""
         self._line = Line(port)
+        self._wish = wish
 
     def draw(self, seed: int) -> bytes:
         """Return the PNG of this seed."""
-        return _png(self._line.ask("POST", "/predict", wish(seed)))
+        return _png(self._line.ask("POST", "/predict", self._wish(seed)))
 
     def renew(self) -> None:
         """Connect anew."""

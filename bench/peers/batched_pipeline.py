@@ -1,6 +1,6 @@
 """The library's pipeline called in batches in a loop, without a server, as the limit to measure; owns no measuring.
 
-`serve FOLDER` reads lines of standard input, each a list of seeds, and answers with a line when all are drawn.
+`serve FOLDER` reads lines of standard input, each a list of wishes, and answers with a line when all are drawn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from bench.job_wish import SIDE, wish
 from tests import small_pipeline
 
 
@@ -22,8 +21,8 @@ def pictures(pipeline: Any, wanted: list[dict[str, Any]]) -> list[bytes]:
     """Draw what is wanted in one call and return each as PNG."""
     drawn = pipeline(
         prompt=[one["prompt"] for one in wanted],
-        width=SIDE,
-        height=SIDE,
+        width=wanted[0]["width"],
+        height=wanted[0]["height"],
         num_inference_steps=wanted[0]["steps"],
         guidance_scale=wanted[0]["guidance_scale"],
         generator=[torch.Generator("cpu").manual_seed(one["seed"]) for one in wanted],
@@ -39,7 +38,7 @@ def serve(folder: Path, out: int) -> None:
     pipeline = small_pipeline.plainly_loaded(folder)
     os.write(out, b"ready\n")
     for line in sys.stdin:
-        found = pictures(pipeline, [wish(seed) for seed in json.loads(line)])
+        found = pictures(pipeline, json.loads(line))
         os.write(out, b"%d\n" % len(found))
 
 

@@ -27,6 +27,10 @@ class SetAside(Exception):
     """What was made ahead was stopped, because somebody waits."""
 
 
+class MaybeKept(OSError):
+    """The disk failed so that nobody knows whether a creature lies there, and a later start may find it."""
+
+
 class Painter(Protocol):
     """Who draws the words of a creature. Raises `EngineFault` and its kin, and what says that nobody may wait now."""
 

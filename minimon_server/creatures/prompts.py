@@ -90,6 +90,11 @@ class Prompts:
         self._more_steps = table.more_steps
 
     @property
+    def most_more_steps(self) -> int:
+        """The steps of the rarest beyond those of the settings."""
+        return max(self._more_steps.values())
+
+    @property
     def has_sprites(self) -> bool:
         """Whether the table has words for a creature that is to be cut out."""
         return bool(self._words.sprite_prompt)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from minimon_server.beside import in_thread
-from minimon_server.creatures.drawn import Finished, SetAside
+from minimon_server.creatures.drawn import Finished, MaybeKept, SetAside
 from minimon_server.creatures.rarity import RARITIES, Rarity
 from minimon_server.errors import MinimonError
 from minimon_server.logs import Logger
@@ -158,6 +158,8 @@ class Stock:
                 return
             try:
                 self._kept[rarity].append(await in_thread(lambda: self._files.put(one), "stock"))
+            except MaybeKept as error:
+                self._log.error("a creature may lie on the disk or not: it is given to nobody", exception=error)
             except OSError as error:
                 self._log.error("a creature cannot be kept on the disk; it stays in memory", exception=error)
                 self._ready[rarity].append(one)

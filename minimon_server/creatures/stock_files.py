@@ -14,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from minimon_server.creatures.drawn import Finished
+from minimon_server.creatures.drawn import Finished, MaybeKept
 from minimon_server.creatures.hatchery import Creature
 from minimon_server.creatures.rarity import RARITIES, Rarity
-from minimon_server.disk import make_folder, sync_folder, write_whole
+from minimon_server.disk import make_folder, remove, sync_folder, write_whole
 from minimon_server.engines.files import Picture, png_size
 from minimon_server.logs import Logger
 
@@ -65,7 +65,10 @@ class StockFiles:
         return found, strange
 
     def put(self, one: Finished) -> str:
-        """Keep a creature that nobody has, down to the disk, and return its name."""
+        """Keep a creature that nobody has, down to the disk, and return its name.
+
+        Raise `OSError` where it surely does not lie there, `MaybeKept` where nobody knows.
+        """
         creature = one.creature
         header = {
             "schema": SCHEMA,
@@ -77,7 +80,16 @@ class StockFiles:
             "sha256": sha256(creature.picture.png).hexdigest(),
         }
         name = f"{RARITIES.index(creature.rarity)}-{creature.id}.creature"
-        write_whole(self._folder / name, json.dumps(header).encode("ascii") + b"\n" + creature.picture.png)
+        path = self._folder / name
+        try:
+            write_whole(path, json.dumps(header).encode("ascii") + b"\n" + creature.picture.png)
+        except OSError as error:
+            # It may have its name, and only the folder's sync have failed: then the next start would find it.
+            try:
+                remove(path)
+            except OSError:
+                raise MaybeKept(error.errno, error.strerror) from error
+            raise
         return name
 
     def take(self, names: Sequence[str]) -> list[Finished]:

@@ -29,10 +29,16 @@ class CreaturePainter:
     """A `Painter` over the interactive queue."""
 
     def __init__(
-        self, settings: Settings, model: ModelInfo, drawing: Drawing, queue: Interactive, words: str = ""
+        self,
+        settings: Settings,
+        model: ModelInfo,
+        drawing: Drawing,
+        queue: Interactive,
+        words: str = "",
+        more_steps: int = 0,
     ) -> None:
-        """`words` tells one table of words from another. Raise `StartupError` when the model cannot draw what the
-        settings ask for.
+        """`words` tells one table of words from another, whose rarest has so many `more_steps`. Raise `StartupError`
+        when the model cannot draw what the settings ask for.
         """
         self.model = model
         self._words = words
@@ -42,11 +48,11 @@ class CreaturePainter:
         self._size = settings.sdxl_width, settings.sdxl_height
         self._drawing = drawing
         try:
-            self.request(Wording("a creature", "", 0), 0)
+            self.request(Wording("a creature", "", more_steps), 0)
         except InvalidRequest as error:
             told = "; ".join(f"{one.field}: {one.message.en}" for one in error.fields)
             raise StartupError(
-                [f"{SETTING}={model.id} cannot draw what SDXL_WIDTH and SDXL_HEIGHT ask: {told}"]
+                [f"{SETTING}={model.id} cannot draw what SDXL_WIDTH, SDXL_HEIGHT and SDXL_STEPS ask: {told}"]
             ) from None
 
     def maker(self) -> str:
@@ -92,7 +98,9 @@ def open_creatures(
     """Return what makes creatures with the model of the settings; raise `StartupError` when it cannot be had."""
     prompts = load_prompts(settings.prompts_path, settings.prompt_language)
     model = creature_model(settings, drawing)
-    painter = CreaturePainter(settings, model, drawing, queue, f"{prompts.digest} {settings.prompt_language}")
+    painter = CreaturePainter(
+        settings, model, drawing, queue, f"{prompts.digest} {settings.prompt_language}", prompts.most_more_steps
+    )
     log.info("creatures are drawn", model=model.id, steps=painter.steps, guidance=model.guidance_scale)
     if painter.steps < model.steps:
         log.warning("SDXL_STEPS are fewer than this model's own", steps=painter.steps, own=model.steps, model=model.id)
@@ -128,7 +136,10 @@ def creature_model(settings: Settings, drawing: Drawing) -> ModelInfo:
 def path_of(asked: str) -> Path | None:
     """Return the folder or file that `SDXL_TURBO_MODEL` names, or None when there is nothing of that name."""
     path = Path(asked).expanduser()
-    return path.resolve() if path.exists() else None
+    if not path.exists():
+        return None
+    # A link in the folder of models is the model of its own name, wherever the files lie.
+    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 
 
 def folder_elsewhere(settings: Settings) -> tuple[Path, ...]:

@@ -41,7 +41,10 @@ ANSWERS: Final = (
         Text("La créature.", "The creature."),
         {"application/json": CreatureOrSigned, "image/png": "bytes"},
         headers={
-            "X-Minimon-Id": Text("Avec l'image seule : son id.", "With the bare picture: its id."),
+            "X-Minimon-Id": Text(
+                "Son id ; si la réponse est coupée, /v1/creatures/{id} la redonne.",
+                "Its id; where the answer is cut off, /v1/creatures/{id} gives it again.",
+            ),
             "X-Minimon-Name": Text("Avec l'image seule : son nom.", "With the bare picture: its name."),
             "X-Minimon-Rarity": Text("Avec l'image seule : sa rareté.", "With the bare picture: its rarity."),
             "X-Minimon-Generated-At": Text("Avec l'image seule : l'heure.", "With the bare picture: the time."),
@@ -126,7 +129,9 @@ class Answers:
         tail = (f'{creature.id}","name":{name},"rarity":"{creature.rarity}"}},"generatedAt":"{at}"').encode()
         tail += b',"signed":%b}' % signed if signed else b"}"
         length = (b"content-length", b"%d" % (len(head) + len(tail)))
-        await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length]})
+        # First of all: of an answer that is cut off, /v1/creatures/{id} has the whole.
+        own_id = (b"x-minimon-id", creature.id.encode("ascii"))
+        await send({"type": "http.response.start", "status": 200, "headers": [*_JSON_HEADERS, length, own_id]})
         await send({"type": "http.response.body", "body": head, "more_body": True})
         await send({"type": "http.response.body", "body": tail})
 

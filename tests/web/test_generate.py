@@ -30,6 +30,7 @@ def test_the_answer_is_the_documents(bench: Bench) -> None:
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
     body = answer.json()
+    assert answer.headers["x-minimon-id"] == body["metadata"]["id"]  # also where the body is cut off
     assert list(body) == ["imageBase64", "metadata", "generatedAt"]
     assert list(body["metadata"]) == ["id", "name", "rarity"]
     assert re.fullmatch(r"mnm_[0-9a-f]{24}", body["metadata"]["id"])
