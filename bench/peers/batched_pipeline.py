@@ -35,7 +35,7 @@ def pictures(pipeline: Any, wanted: list[dict[str, Any]]) -> list[bytes]:
 
 def serve(folder: Path, out: int) -> None:
     """Draw a batch for each line until there are no more."""
-    pipeline = small_pipeline.plainly_loaded(folder)
+    pipeline = small_pipeline.plainly_loaded(folder).to(torch.float32)  # whatever its files hold
     os.write(out, b"ready\n")
     for line in sys.stdin:
         found = pictures(pipeline, json.loads(line))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import litserve
+import torch
 from starlette.responses import Response
 
 from bench.job_wish import BATCH
@@ -28,7 +29,7 @@ class Drawer(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         """Load the pipeline."""
-        self.pipeline = small_pipeline.plainly_loaded(self.folder)
+        self.pipeline = small_pipeline.plainly_loaded(self.folder).to(torch.float32)  # whatever its files hold
 
     def predict(self, requests: list[dict[str, Any]]) -> list[bytes]:
         """Draw a batch."""
