@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +76,12 @@ def measure(stage: Stage) -> Part:
     if importlib.util.find_spec("diffusers") is None:
         return Part(skipped=("batches: diffusers missing; install with: pip install -r requirements.txt",))
     drawing, skipped = stock_contenders.drawer(stage), list[str]()
-    wish = partial(wish_of, drawing)
+    wishes = wishes_of(drawing)
     rates: dict[str, list[float]] = {OURS: [], RAW: []}
     with ExitStack() as stack:
         drawers: dict[str, list[Client]] = {}
         servers: dict[str, Running] = {}
-        raw = stack.enter_context(_raw(stage, drawing.folder, wish))
+        raw = stack.enter_context(_raw(stage, drawing.folder, wishes))
         program = _ours(stage, drawing)
         served = running(program, _is_warm, stage.cores.server, limit_seconds=LOAD_SECONDS)
         servers[OURS] = stack.enter_context(served)
@@ -93,7 +92,7 @@ def measure(stage: Stage) -> Part:
             peer = _litserve(stage, drawing.folder)
             served = running(peer, job_contenders.listening, stage.cores.server, limit_seconds=LOAD_SECONDS)
             servers[LITSERVE] = stack.enter_context(served)
-            drawers[LITSERVE] = [LitServe(peer.port, wish) for _ in range(CLIENTS)]
+            drawers[LITSERVE] = [LitServe(peer.port, wishes.__getitem__) for _ in range(CLIENTS)]
             rates[LITSERVE] = []
         for client in (one for each in drawers.values() for one in each):
             stack.callback(client.close)
@@ -102,7 +101,7 @@ def measure(stage: Stage) -> Part:
                 found = _round(raw, drawers, servers)
                 for name in rates if number else ():
                     rates[name].append(found[name])
-    return Part(_rows(rates), _notes(stage, drawing), tuple(skipped), tuple(rates))
+    return Part(_rows(rates), _notes(stage, drawing, wishes[0]), tuple(skipped), tuple(rates))
 
 
 def _round(
@@ -129,15 +128,15 @@ def _rows(rates: dict[str, list[float]]) -> tuple[Row, ...]:
     )
 
 
-def wish_of(drawing: Drawer, seed: int) -> dict[str, Any]:
-    """Return what the peers are asked for: the words, size, steps and guidance of our creatures."""
+def wishes_of(drawing: Drawer) -> list[dict[str, Any]]:
+    """Return what the peers are asked for, by its seed: the words, size, steps and guidance of our creatures."""
     info = read_model(drawing.folder).info
     sizes = {"width": drawing.side, "height": drawing.side}
-    return {"prompt": PROMPT, **sizes, "steps": info.steps, "guidance_scale": info.guidance_scale, "seed": seed}
+    wish = {"prompt": PROMPT, **sizes, "steps": info.steps, "guidance_scale": info.guidance_scale}
+    return [{**wish, "seed": seed} for seed in range(CLIENTS)]
 
 
-def _notes(stage: Stage, drawing: Drawer) -> tuple[str, ...]:
-    wish = wish_of(drawing, 0)
+def _notes(stage: Stage, drawing: Drawer, wish: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"batches: creatures of {drawing.side}x{drawing.side} pixels, drawn by {drawing.told}; {wish['steps']} steps, "
         f"guidance {wish['guidance_scale']:g}; all on one core with one thread of torch, the clients on the other; "
@@ -188,7 +187,7 @@ def _is_warm(port: int) -> bool:
 
 
 @contextmanager
-def _raw(stage: Stage, folder: Path, wish: Callable[[int], dict[str, Any]]) -> Iterator[Callable[[list[int]], float]]:
+def _raw(stage: Stage, folder: Path, wishes: list[dict[str, Any]]) -> Iterator[Callable[[list[int]], float]]:
     """Start the loop, and give what returns the seconds that a batch takes there."""
     argv = (sys.executable, "-m", "bench.peers.batched_pipeline", "serve", str(folder))
     with (stage.folder / "raw.log").open("wb") as errors, pinned(stage.cores.server):
@@ -201,7 +200,7 @@ def _raw(stage: Stage, folder: Path, wish: Callable[[int], dict[str, Any]]) -> I
 
         def draw(seeds: list[int]) -> float:
             began = time.perf_counter()
-            asked.write(json.dumps([wish(seed) for seed in seeds]) + "\n")
+            asked.write(json.dumps([wishes[seed] for seed in seeds]) + "\n")
             asked.flush()
             if told.readline() != f"{len(seeds)}\n":
                 raise BenchError(f"the loop of raw calls ended with status {process.poll()}")
