@@ -1,4 +1,4 @@
-"""A disk of the stock that is none, creatures to lay on it, and a scene to do so: for tests of the stock."""
+"""A disk of the stock that is none, creatures to lay on it, a stock over it, and a scene to do so: for its tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from minimon_server.creatures.drawn import Finished
 from minimon_server.creatures.hatchery import Creature
 from minimon_server.creatures.rarity import RARITIES, Rarity
+from minimon_server.creatures.stock import Files, Stock
 from minimon_server.engines.files import Picture
+from tests.jobs.scene import quiet
 from tests.support import small_png
 
 PNG = small_png(7)
@@ -57,3 +59,24 @@ class Shelf:
             raise OSError(5, "input/output error")
         self.takes += 1
         return [self.kept.pop(name) for name in names]
+
+
+def filled(creatures: int) -> Shelf:
+    """Return a disk with so many creatures of rarity F: 0, 1, 2 and so on."""
+    shelf = Shelf()
+    for number in range(creatures):
+        shelf.put(creature(number))
+    return shelf
+
+
+def stock_over(files: Files, size: int) -> Stock:
+    """Return a stock over a disk with room for `size` creatures of rarity F and for no others; not opened."""
+    return Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: size}, files, quiet())
+
+
+async def opened(creatures: int, size: int) -> tuple[Shelf, Stock]:
+    """Return a disk that was `filled`, and the `stock_over` it, opened."""
+    shelf = filled(creatures)
+    stock = stock_over(shelf, size)
+    await stock.open()
+    return shelf, stock

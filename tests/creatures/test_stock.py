@@ -14,7 +14,7 @@ from minimon_server.creatures.drawn import Finished, SetAside
 from minimon_server.creatures.rarity import RARITIES, Rarity
 from minimon_server.creatures.stock import Stock, block_of, sizes
 from minimon_server.creatures.stock_files import StockFiles
-from tests.creatures.shelf import PNG, Shelf, creature, number_of, play
+from tests.creatures.shelf import PNG, Shelf, creature, filled, number_of, opened, play, stock_over
 from tests.jobs.scene import quiet, until
 
 WEIGHTS = (30, 22, 17, 12, 9, 6, 3, 1)
@@ -119,11 +119,7 @@ def test_no_creature_is_given_out_twice_whatever_happens(steps: list[tuple[str, 
 
 def test_a_hit_costs_no_disk_and_blocks_are_claimed_ahead() -> None:
     async def scene() -> None:
-        shelf = Shelf()
-        for number in range(16):
-            shelf.put(creature(number))
-        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 16}, shelf, quiet())
-        await stock.open()
+        shelf, stock = await opened(16, 16)
         assert (shelf.takes, len(shelf.kept)) == (1, 12)
         assert [number_of(stock.take(Rarity.F)) for _ in range(2)] == [0, 1]
         assert shelf.takes == 1  # the next block is claimed beside the loop
@@ -138,12 +134,9 @@ def test_a_hit_costs_no_disk_and_blocks_are_claimed_ahead() -> None:
 
 def test_a_proper_end_loses_none_and_a_crash_what_was_claimed() -> None:
     async def scene() -> None:
-        shelf = Shelf()
-        for number in range(8):
-            shelf.put(creature(number))
-        wanted = {**dict.fromkeys(RARITIES, 0), Rarity.F: 8}
+        shelf = filled(8)
         for ends, left in ((True, 8), (False, 6), (True, 6)):
-            stock = Stock(wanted, shelf, quiet())
+            stock = stock_over(shelf, 8)
             await stock.open()
             if ends:
                 await stock.close()
@@ -206,11 +199,7 @@ def test_the_answer_that_takes_from_a_full_stock_is_sent_before_the_next_is_draw
 
 def test_a_disk_that_fails_costs_what_was_being_claimed_and_nothing_else() -> None:
     async def scene() -> None:
-        shelf = Shelf()
-        for number in range(8):
-            shelf.put(creature(number))
-        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 8}, shelf, quiet())
-        await stock.open()
+        shelf, stock = await opened(8, 8)
         shelf.broken = True
         given = [number_of(await stock.taken(Rarity.F)) for _ in range(4)]
         assert given[:2] == [0, 1]

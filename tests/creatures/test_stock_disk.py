@@ -8,10 +8,9 @@ import pytest
 
 from minimon_server import disk
 from minimon_server.creatures.drawn import MaybeKept
-from minimon_server.creatures.rarity import RARITIES, Rarity
-from minimon_server.creatures.stock import Stock
+from minimon_server.creatures.rarity import Rarity
 from minimon_server.creatures.stock_files import StockFiles
-from tests.creatures.shelf import creature, number_of, play
+from tests.creatures.shelf import creature, number_of, play, stock_over
 from tests.jobs.scene import quiet
 
 
@@ -37,13 +36,13 @@ def test_a_creature_is_given_by_this_process_or_found_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, given: int | None
 ) -> None:
     async def scene() -> None:
-        stock = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 1}, files(tmp_path), quiet())
+        stock = stock_over(files(tmp_path), 1)
         await stock.open()
         await stock.add(creature(4))  # stays at hand: the second one goes to the disk
         failing(monkeypatch, failures)
         await stock.add(creature(5))
         assert [number_of(await stock.taken(Rarity.F)) for _ in range(2)] == [4, given]
-        after = Stock({**dict.fromkeys(RARITIES, 0), Rarity.F: 1}, files(tmp_path), quiet())
+        after = stock_over(files(tmp_path), 1)
         await after.open()
         assert await after.taken(Rarity.F) is None
 

@@ -14,9 +14,10 @@ import torch
 from lycoris import create_lycoris
 from safetensors.torch import load_file, save_file
 
-from minimon_server.engines.adapter_stack import AdapterStack, Wanted
+from minimon_server.engines.adapter_stack import AdapterStack, ReadAdapter, Wanted, read_adapter
 from minimon_server.engines.messages import AdapterUse, DrawnPicture, DrawRequest
 from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.near_copies import NearCopies
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import pipeline
@@ -110,11 +111,13 @@ def wanted(path: Path, weight: float = 1.0) -> Wanted:
     return Wanted(path.stem, path, sha256(path.read_bytes()).hexdigest(), weight)
 
 
-def stack_over(loaded: Any, folder: Path | None, log: Logger) -> AdapterStack:
+def stack_over(
+    loaded: Any, folder: Path | None, log: Logger, *, read: ReadAdapter = read_adapter, near: NearCopies | None = None
+) -> AdapterStack:
     """Return the stack of a pipeline that was loaded from a folder; without one, its files serve nothing."""
     parts = ("unet", "text_encoder", "text_encoder_2")
     files = {part: sorted((folder / part).glob("*.safetensors")) for part in parts} if folder else {}
-    return AdapterStack(loaded, files, CPU, log)
+    return AdapterStack(loaded, files, CPU, log, read=read, near=near)
 
 
 def state_of(loaded: Any) -> Tensors:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.host_copies import copies
 from minimon_server.engines.memory_tally import MemoryTally
@@ -31,7 +30,6 @@ from tests.engines.exhaustion import pipeline
 from tests.engines.test_resident_models import ROOM, Asking, Logged, size_of
 from tests.small_pipeline import plainly_loaded
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
 STACKS: tuple[dict[str, float], ...] = ({"lora": 0.8, "loha": -0.4}, {"full": 0.6}, {"lora": 0.3}, {}, {"locon": 1.0})
 
 
@@ -63,8 +61,7 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def states(shelf: Path, log: Logger, near: NearCopies | None) -> list[dict[str, torch.Tensor]]:
     """Return the weights of a model after each of the stacks, twice round."""
     loaded = plainly_loaded(shelf / "small")
-    files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
-    stack = AdapterStack(loaded, files, CPU, log, near=near) if near else stack_over(loaded, shelf / "small", log)
+    stack = stack_over(loaded, shelf / "small", log, near=near)
     found = []
     for weights in STACKS * 2:
         asked = [wanted(shelf / "loras" / f"{name}.safetensors", weight) for name, weight in weights.items()]
@@ -116,8 +113,7 @@ def test_a_weight_that_the_files_do_not_hold_as_it_was_loaded_is_had_from_its_co
     with torch.no_grad():
         loaded.unet.get_parameter("conv_in.weight").add_(1.0)
     came = state_of(loaded)
-    files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
-    stack = AdapterStack(loaded, files, CPU, log, near=NearCopies(CPU, lambda _: True))
+    stack = stack_over(loaded, shelf / "small", log, near=NearCopies(CPU, lambda _: True))
     for name in ("locon", "full", "locon"):
         stack.wear([wanted(shelf / "loras" / f"{name}.safetensors")], nothing, nothing)
         assert not same(state_of(loaded), came)
@@ -154,9 +150,8 @@ def test_they_lie_in_what_models_leave_of_the_device_and_go_before_any_model(
 
 def test_what_was_given_back_is_kept_again_by_the_next_stack_over_the_same_weights(shelf: Path, log: Logger) -> None:
     loaded = plainly_loaded(shelf / "small")
-    files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
     near = NearCopies(CPU, lambda _: True)
-    stack = AdapterStack(loaded, files, CPU, log, near=near)
+    stack = stack_over(loaded, shelf / "small", log, near=near)
     for weight in (0.5, 0.8):
         near.clear()
         stack.wear([wanted(shelf / "loras" / "lora.safetensors", weight)], nothing, nothing)
@@ -166,9 +161,8 @@ def test_what_was_given_back_is_kept_again_by_the_next_stack_over_the_same_weigh
 def test_copies_lie_on_their_device_and_serve_no_other(shelf: Path, log: Logger) -> None:
     """A model whose networks were offloaded lies in main memory, and so does what it is compared with."""
     loaded = plainly_loaded(shelf / "small")
-    files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
     near = NearCopies(torch.device("meta"), lambda _: True)
-    stack = AdapterStack(loaded, files, CPU, log, near=near)
+    stack = stack_over(loaded, shelf / "small", log, near=near)
     stack.wear([wanted(shelf / "loras" / "lora.safetensors")], nothing, nothing)
     assert near.held == 0
     stack.wear([], nothing, nothing)
@@ -225,8 +219,7 @@ def test_what_cannot_be_pinned_is_kept_as_it_is_and_said(
     monkeypatch.setattr("minimon_server.engines.adapter_reading.copies", no_room)
     kept = ResidentAdapters(Residency(0, 2**30), HOST, FileHashes(log), log, tally, lambda: None)
     loaded = plainly_loaded(shelf / "small")
-    files = {part: sorted((shelf / "small" / part).glob("*.safetensors")) for part in PARTS}
-    stack = AdapterStack(loaded, files, CPU, log, read=kept.take)
+    stack = stack_over(loaded, shelf / "small", log, read=kept.take)
     lora = wanted(shelf / "loras" / "lora.safetensors", 0.8)
     stack.wear([lora], nothing, nothing)
     merged = state_of(loaded)

@@ -32,6 +32,18 @@ class Drawn:
             time.sleep(0.02)
 
 
+def models_folder(root: Path) -> Path:
+    """Make a folder the models/ of such a server: the catalogue, and the model `small`; return it."""
+    import torch
+
+    from tests.small_pipeline import build
+
+    torch.set_num_threads(1)
+    build(root / "small")
+    (root / "catalog.toml").write_bytes((HOME / "models" / "catalog.toml").read_bytes())
+    return root
+
+
 def environment(models: Path) -> dict[str, str]:
     """Return the settings of such a server."""
     return {

@@ -14,21 +14,14 @@ from minimon_server.errors import StartupError
 from minimon_server.jobs.creature_drawing import CreaturePainter, open_creatures, queue_of
 from minimon_server.jobs.equipment import find_drawing
 from tests.jobs.scene import quiet
-from tests.support import HOME, settings_for
-from tests.web.drawn_scene import environment
+from tests.support import settings_for
+from tests.web.drawn_scene import environment, models_folder
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a models/ folder that holds `small`, `distilled`, which takes 50 steps at most, and `flux`, no SDXL."""
-    import torch
-
-    from tests.small_pipeline import build
-
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("models")
-    build(root / "small")
-    (root / "catalog.toml").write_bytes((HOME / "models" / "catalog.toml").read_bytes())
+    root = models_folder(tmp_path_factory.mktemp("models"))
     shutil.copytree(root / "small", root / "distilled")
     index = json.loads((root / "small" / "model_index.json").read_bytes())
     distilled = {**index, "scheduler": ["diffusers", "LCMScheduler"]}

@@ -22,21 +22,13 @@ from minimon_server.web.drawn import while_connected
 from tests.crayon import Crayon, drawing_with
 from tests.jobs.scene import quiet
 from tests.support import HOME, settings_for
-from tests.web.drawn_scene import Drawn, drawn, environment
+from tests.web.drawn_scene import Drawn, drawn, environment, models_folder
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a models/ folder that holds `small`."""
-    import torch
-
-    from tests.small_pipeline import build
-
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("models")
-    build(root / "small")
-    (root / "catalog.toml").write_bytes((HOME / "models" / "catalog.toml").read_bytes())
-    return root
+    return models_folder(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
