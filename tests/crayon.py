@@ -22,6 +22,7 @@ from minimon_server.engines.messages import (
     EngineLost,
     Progress,
     Report,
+    Stack,
     Stopped,
 )
 from minimon_server.engines.model_info import IpAdapterInfo, ModelInfo
@@ -60,7 +61,7 @@ class Crayon:
     """
 
     def __init__(self, *, step_seconds: float = 0.0, diary: Path | None = None) -> None:
-        self.loaded: str | None = None
+        self.loaded: Stack | None = None
         self.go_on = threading.Event()
         self._patience = threading.Event()
         self._step_seconds = step_seconds

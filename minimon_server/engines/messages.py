@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
@@ -25,6 +26,21 @@ class AdapterUse:
 
     name: str
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What must be loaded to draw: a model, and the adapters that are merged, by name; none has the weight 0.
+
+    As text it is for people alone: ids may hold "+" and ":", and weights are rounded to six digits.
+    """
+
+    model: str
+    adapters: tuple[AdapterUse, ...] = ()
+
+    def __str__(self) -> str:
+        """Return `model+adapter:0.8`."""
+        return "+".join([self.model, *sorted(f"{one.name}:{one.weight:g}" for one in self.adapters)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,7 @@ class DrawRequest:
     decoder: Literal["full", "draft"] = "full"
 
     @property
-    def company(self) -> tuple[str, int, int, str] | None:
+    def company(self) -> tuple[Stack, int, int, str] | None:
         """Requests of which this is the same can be drawn side by side; None: this one is drawn alone."""
         begun_otherwise = self.init_image is not None or self.hires is not None
         if begun_otherwise or self.ip_adapter is not None or len(self.seeds) != 1:
@@ -131,10 +147,10 @@ class DrawRequest:
         return sum(steps for steps, _ in self.passes) * len(self.seeds)
 
     @property
-    def stack(self) -> str:
+    def stack(self) -> Stack:
         """What must be loaded to draw this; jobs of one stack follow each other without a load between them."""
-        used = sorted(f"{adapter.name}:{adapter.weight:g}" for adapter in self.adapters if adapter.weight)
-        return "+".join([self.model, *used])
+        used = [adapter for adapter in self.adapters if adapter.weight]
+        return Stack(self.model, tuple(sorted(used, key=attrgetter("name", "weight"))))
 
 
 def drawn_steps(steps: int, strength: float | None) -> int:
@@ -251,7 +267,7 @@ class Engine(Protocol):
     """Who draws. Every method is called on one and the same thread, one call at a time, and may block."""
 
     @property
-    def loaded(self) -> str | None:
+    def loaded(self) -> Stack | None:
         """The stack that could draw at once (`DrawRequest.stack`), or None."""
 
     def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:

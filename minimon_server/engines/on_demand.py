@@ -30,6 +30,7 @@ from minimon_server.engines.messages import (
     NormalPicture,
     Progress,
     Report,
+    Stack,
     Stopped,
 )
 from minimon_server.engines.model_folders import ModelFolders
@@ -175,7 +176,7 @@ class OnDemand:
         self._engine: Engine | None = None
 
     @property
-    def loaded(self) -> str | None:
+    def loaded(self) -> Stack | None:
         """The stack that could draw at once, or None."""
         return self._engine.loaded if self._engine else None
 

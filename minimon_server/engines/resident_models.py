@@ -21,6 +21,7 @@ from minimon_server.engines.checkpoint_loading import load_model
 from minimon_server.engines.file_hashes import FileHashes, Hashing
 from minimon_server.engines.host_copies import move, to_device, to_host
 from minimon_server.engines.memory_tally import MemoryTally, Resident
+from minimon_server.engines.messages import Stack
 from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.part_contents import Content, contents_of, stamps_of
 from minimon_server.engines.pristine_weights import LostWeights
@@ -53,7 +54,7 @@ class Loaded:
     accelerated: Accelerated
     parts: Mapping[str, str]  # the names in the pool of its networks
     stamps: Mapping[Path, tuple[int, ...]]
-    told: str  # the stack that it could draw at once
+    told: Stack  # the stack that it could draw at once
     scheduler: Any  # the model's own, whatever the pipeline holds while it draws
 
     @property
@@ -150,8 +151,7 @@ class ResidentModels:
         sizes = {part: self._parts[part].size for part in model.parts.values()}
         self._apply(self._policy.use(name, sizes, HOST if model.rests else DEVICE), BUDGET)
         self._tally.loads += 1
-        told = {"device": self._place.name, "rests": model.rests, "shared": sorted(shared)}
-        self._log.info("model loaded", model=name, **told)
+        self._log.info("model loaded", model=name, device=self._place.name, rests=model.rests, shared=sorted(shared))
         return model
 
     def put_out(self, name: str, reason: str) -> None:
@@ -210,7 +210,7 @@ class ResidentModels:
         dirty = model.dirty
         try:
             model.stack.take_off()
-            model.told = model.name
+            model.told = Stack(model.name)
         except (LostWeights, MemoryError, RuntimeError) as error:
             if not isinstance(error, LostWeights) and not is_out_of_memory(error):
                 raise
@@ -249,9 +249,9 @@ class ResidentModels:
         hashing = self._hashes.begin(hashed_parts(folder))
         fingerprint, previews = fingerprint_of_model(folder), Previews(pipeline.vae)
         self._parts |= added
-        scheduler = pipeline.scheduler
+        bare, scheduler = Stack(name), pipeline.scheduler
         return Loaded(
-            name, folder, pipeline, previews, fingerprint, rests, stack, hashing, done, parts, stamps, name, scheduler
+            name, folder, pipeline, previews, fingerprint, rests, stack, hashing, done, parts, stamps, bare, scheduler
         )
 
     def _apply(self, change: Change, reason: str) -> None:

@@ -26,6 +26,7 @@ from minimon_server.engines.messages import (
     EngineLost,
     NotNow,
     Report,
+    Stack,
     Stopped,
 )
 from minimon_server.engines.model_folders import BrokenModel, ModelFolders
@@ -93,7 +94,7 @@ class SdxlEngine:
         self._trained = TrainedWords(models.root / "embeddings", log)
 
     @property
-    def loaded(self) -> str | None:
+    def loaded(self) -> Stack | None:
         """The stack that could draw at once, or None."""
         return self._model.told if self._model else None
 
@@ -246,7 +247,7 @@ class SdxlEngine:
             finally:
                 if worn is None:
                     ladder.undo()
-                    model.told = model.told if model.stack.worn else request.model
+                    model.told = model.told if model.stack.worn else Stack(request.model)
                     if model.stack.is_torn:
                         self._kept().put_out(request.model, "a merge was cut off")
             if worn is not None:

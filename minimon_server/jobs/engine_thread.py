@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from minimon_server.engines.messages import NO_INPUTS, Deliver, Drawn, DrawRequest, Engine, Outcome, Report
+from minimon_server.engines.messages import NO_INPUTS, Deliver, Drawn, DrawRequest, Engine, Outcome, Report, Stack
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class EngineThread:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
-        self.loaded: str | None = None
+        self.loaded: Stack | None = None
 
     async def draw(self, request: DrawRequest, report: Report, inputs: Mapping[str, bytes] = NO_INPUTS) -> Drawn:
         """Let the engine draw, and return or raise what it does."""

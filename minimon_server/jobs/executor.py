@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from minimon_server.engines.messages import Stack
 from minimon_server.jobs.loss import Loss
 from minimon_server.jobs.pace import Pace
 
@@ -24,7 +25,7 @@ class Executor(Protocol):
         """How long jobs take here, measured from every success."""
 
     @property
-    def loaded(self) -> str | None:
+    def loaded(self) -> Stack | None:
         """The stack that could be drawn with at once, or None."""
 
     @property

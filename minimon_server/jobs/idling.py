@@ -41,4 +41,4 @@ class Idling:
         loaded = self._engine.loaded
         await self._close()
         self.times += 1
-        self._log.info("the idle engine was closed", model=loaded, idle_seconds=round(idle))
+        self._log.info("the idle engine was closed", model=str(loaded), idle_seconds=round(idle))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from minimon_server.engines.messages import Stack
 from minimon_server.jobs.job import Priority
 
 SLACK: Final = 2
@@ -22,14 +23,14 @@ class Lane:
     """
 
     priority: Priority
-    stack: str
+    stack: Stack
     client: str
     waiting: int
     oldest: float
     served: int
 
 
-def pick(now: float, lanes: Sequence[Lane], loaded: str | None) -> list[Lane]:
+def pick(now: float, lanes: Sequence[Lane], loaded: Stack | None) -> list[Lane]:
     """Return the lanes in the order in which to try them for the next job.
 
     Players come before batches, until a batch has waited for a minute. Then fairness: the lanes whose clients are
@@ -62,11 +63,11 @@ def pick(now: float, lanes: Sequence[Lane], loaded: str | None) -> list[Lane]:
 _SWITCH: Final = 2
 
 
-def _work(stack: str, loaded: str | None) -> int:
+def _work(stack: Stack, loaded: Stack | None) -> int:
     """Return what a stack asks for: nothing (0), a merge upon the model that is loaded (1), another model (2)."""
     if stack == loaded:
         return 0
-    return 1 if loaded is not None and stack.partition("+")[0] == loaded.partition("+")[0] else _SWITCH
+    return 1 if loaded is not None and stack.model == loaded.model else _SWITCH
 
 
 def _lets_pass(now: float, lane: Lane) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from minimon_server.engines.messages import Phase
+from minimon_server.engines.messages import Phase, Stack
 from minimon_server.jobs import job as rules
 from minimon_server.jobs.admission import Admission
 from minimon_server.jobs.commits import Commits
@@ -118,7 +118,7 @@ class SqliteStore:
         self._check()
         return self.known.newest(limit, states)
 
-    async def claim(self, worker: str, loaded: str | None) -> Job | None:
+    async def claim(self, worker: str, loaded: Stack | None) -> Job | None:
         """Give a waiting job to `worker`, or None."""
         self._check()
         waiting = self.known.waiting

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from minimon_server.engines.messages import Phase
+from minimon_server.engines.messages import Phase, Stack
 from minimon_server.jobs.job import Draft, Fence, Job, PictureFile, State
 
 
@@ -126,7 +126,7 @@ class JobStore(Protocol):
     async def list(self, limit: int, states: frozenset[State] = frozenset(State)) -> Sequence[Job]:
         """Return jobs in these states, the newest first."""
 
-    async def claim(self, worker: str, loaded: str | None) -> Job | None:
+    async def claim(self, worker: str, loaded: Stack | None) -> Job | None:
         """Give a waiting job to `worker`, as `lanes.pick` orders, or None when none waits."""
 
     async def begin(self, job_id: str, fence: Fence) -> Job:

@@ -6,10 +6,11 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import TypeVar
 
+from minimon_server.engines.messages import Stack
 from minimon_server.jobs.job import Job, Priority
 from minimon_server.jobs.lanes import Lane
 
-Key = tuple[Priority, str, str]
+Key = tuple[Priority, Stack, str]
 K = TypeVar("K")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from minimon_server.beside import cancelled
-from minimon_server.engines.messages import Drawn, EngineFault, EngineLost, Stopped
+from minimon_server.engines.messages import Drawn, EngineFault, EngineLost, Stack, Stopped
 from minimon_server.jobs.between import Between
 from minimon_server.jobs.ending import UNEXPECTED, Ending
 from minimon_server.jobs.engine_thread import EngineThread
@@ -81,7 +81,7 @@ class Worker:
         self.close_seconds = CLOSE_SECONDS
 
     @property
-    def loaded(self) -> str | None:
+    def loaded(self) -> Stack | None:
         """What the engine could draw at once."""
         return self._engine.loaded
 

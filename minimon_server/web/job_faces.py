@@ -59,10 +59,10 @@ def body_bytes(method: bytes, target: bytes) -> int:
 
 def check(service: Jobs) -> Check:
     """Return what `/ready` says of jobs; a server without an engine still serves creatures."""
-    counts = service.store.counts()
+    counts, loaded = service.store.counts(), service.worker.loaded
     facts: dict[str, object] = {
         "engine": _state(service),
-        "loaded": service.worker.loaded,
+        "loaded": None if loaded is None else str(loaded),
         "waiting": counts[State.PENDING],
         "running": counts[State.PROGRESS],
     }
@@ -84,7 +84,7 @@ def _state(service: Jobs) -> str:
         return "none"
     if service.loss.reason:
         return "lost"
-    if service.worker.loaded:
+    if service.worker.loaded is not None:
         return "loaded"
     return "memory given back, nobody asked" if service.worker.given_back else "not loaded yet"
 

@@ -20,6 +20,7 @@ from minimon_server.engines.messages import (
     EngineFault,
     Progress,
     Report,
+    Stack,
     Stopped,
 )
 from minimon_server.engines.model_folders import ModelFolders
@@ -38,7 +39,7 @@ class Painter:
     """An engine that draws nothing and remembers."""
 
     def __init__(self) -> None:
-        self.loaded: str | None = None
+        self.loaded: Stack | None = None
         self.closed = False
         self.inputs: Mapping[str, bytes] = {}
 
@@ -82,7 +83,7 @@ def test_it_is_made_once_and_at_the_first_request(log: Logger, request_for: Aski
     assert len(made) == 1
     engine.draw(request_for(), heard, {"digest": b"png"})
     assert made[0].inputs == {"digest": b"png"}
-    assert engine.loaded == "small"
+    assert engine.loaded == Stack("small")
     engine.close()
     assert made[0].closed
     engine.close()
@@ -108,7 +109,7 @@ def test_a_real_picture_comes_through_it(models: Path, log: Logger, request_for:
     assert picture.pixels
     assert engine.here.told() == {name: picture.metadata[name] for name in ("device", "dtype")}
     assert heard[0] == Progress("loading", 0, 1)
-    assert engine.loaded == "small"
+    assert engine.loaded == Stack("small")
     engine.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from minimon_server.engines.memory_tally import MemoryTally
-from minimon_server.engines.messages import DrawRequest
+from minimon_server.engines.messages import DrawRequest, Stack
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.residency import Budgets
 from minimon_server.engines.sdxl import SdxlEngine
@@ -66,14 +66,14 @@ def test_two_models_by_turns_are_loaded_once_each(
     assert len([line for line in logged() if line["event"] == "model loaded"]) == tally.loads == 2
     assert (tally.evictions, [one.model for one in tally.resident]) == (0, ["small", "other"])
     assert tally.held["device"] == sum(one.bytes for one in tally.resident) > 2 * MEBI
-    assert engine.loaded == "other"
+    assert engine.loaded == Stack("other")
 
 
 def test_a_stack_stays_on_a_model_while_another_draws(engine: SdxlEngine, request_for: Asking, logged: Logged) -> None:
     merged = drawn(engine, request_for(adapters=uses(lora=0.8), steps=1))
     drawn(engine, request_for(model="other", steps=1))
     assert drawn(engine, request_for(adapters=uses(lora=0.8), steps=1)).pixels == merged.pixels
-    assert engine.loaded == "small+lora:0.8"
+    assert engine.loaded == Stack("small", uses(lora=0.8))
     assert len([line for line in logged() if line["event"] == "adapters merged"]) == 1
 
 

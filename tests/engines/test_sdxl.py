@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault, Progress, Stopped
+from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault, Progress, Stack, Stopped
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.picture_files import pack
 from minimon_server.engines.residency import Budgets
@@ -117,7 +117,7 @@ def test_a_stop_comes_within_a_step_and_leaves_no_trace(
     with pytest.raises(Stopped):
         engine.draw(request_for(scheduler="dpmpp_2m", seeds=(1, 2)), heard)
     assert (heard[-1].phase, heard[-1].current) == stop_at
-    assert engine.loaded == "small"
+    assert engine.loaded == Stack("small")
     assert one(engine, request_for()) == before
 
 
@@ -146,7 +146,7 @@ def test_one_model_goes_before_the_other_comes_where_there_is_room_for_one(
     assert there[0] is False
     assert not any(there)
     assert pack(other) != small
-    assert engine.loaded == "other"
+    assert engine.loaded == Stack("other")
     assert one(engine, request_for()) == small
 
 

@@ -21,6 +21,7 @@ from minimon_server.engines.messages import (
     Outcome,
     Progress,
     Reply,
+    Stack,
     Stopped,
 )
 from minimon_server.engines.model_folders import ModelFolders
@@ -183,7 +184,7 @@ def test_it_is_drawn_by_the_model_of_the_job_and_puts_no_other_out_of_memory(
     handle.remove()
     assert [type(one) for one in (*fits.found, *short.found)] == [DrawnPicture, NotNow]
     assert [one.model for one in kept] == ["other", "small"]
-    assert (tally.resident, engine._model, engine.loaded) == (kept, model, "small")
+    assert (tally.resident, engine._model, engine.loaded) == (kept, model, Stack("small"))
     assert (tally.loads, tally.evictions) == (2, 0)
     engine.close()
 

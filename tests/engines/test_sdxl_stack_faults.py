@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from minimon_server.engines import system_memory
 from minimon_server.engines.adapter_deltas import weight_change
-from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault, Stopped
+from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault, Stack, Stopped
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.pristine_weights import PristineWeights
 from minimon_server.engines.sdxl import SdxlEngine
@@ -87,7 +87,7 @@ def test_a_merge_that_is_stopped_leaves_the_model_as_it_came(
     drawn(engine, request_for(adapters=uses(loha=1.0), steps=1))
     with pytest.raises(Stopped):
         engine.draw(request_for(adapters=uses(locon=1.0)), Heard(stop_at))
-    assert engine.loaded == "small"
+    assert engine.loaded == Stack("small")
     assert same(state_of(pipeline(engine)), files_of(shelf / "small"))
 
 

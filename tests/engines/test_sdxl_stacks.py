@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from minimon_server.engines.messages import DrawRequest
+from minimon_server.engines.messages import DrawRequest, Stack
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_numbers import in_float32
@@ -46,7 +46,7 @@ def test_weight_nought_and_another_order_are_the_same_to_the_last_bit(engine: Sd
     nought = drawn(engine, request_for(adapters=uses(lora=0.0, lokr=0.0)))
     assert nought.pixels == bare.pixels
     assert nought.metadata["ignored"] == ["loras.lora: its weight is 0", "loras.lokr: its weight is 0"]
-    assert engine.loaded == "small"
+    assert engine.loaded == Stack("small")
 
 
 def test_a_stack_is_merged_once_for_jobs_that_follow_each_other(
@@ -61,7 +61,7 @@ def test_a_stack_is_merged_once_for_jobs_that_follow_each_other(
     merged = drawn(engine, request_for(adapters=uses(lora=0.8), steps=1))
     told.append(engine.loaded)
     assert drawn(engine, request_for(steps=1)).pixels != merged.pixels
-    assert [*told, engine.loaded] == [None, "small+lora:0.8", "small"]
+    assert [*told, engine.loaded] == [None, Stack("small", uses(lora=0.8)), Stack("small")]
 
 
 def test_the_files_of_a_model_stay_as_they_are(engine: SdxlEngine, shelf: Path, request_for: Asking) -> None:
@@ -107,4 +107,4 @@ def test_hashes_are_those_of_the_files(engine: SdxlEngine, shelf: Path, request_
     lines = [f"{digest(shelf / 'small' / name)}  {name}\n" for name in files]
     assert hashes["model"] == sha256("".join(lines).encode()).hexdigest()
     assert hashes["loras"] == {name: digest(shelf / "loras" / f"{name}.safetensors") for name in ("loha", "lora")}
-    assert replace(request_for(), adapters=uses(lora=0.0)).stack == "small"
+    assert replace(request_for(), adapters=uses(lora=0.0)).stack == Stack("small")

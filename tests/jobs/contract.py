@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from minimon_server.engines.messages import Stack
 from minimon_server.jobs.job import Fence, Job, State
 from minimon_server.jobs.store import (
     Bounds,
@@ -49,7 +50,7 @@ class Contract:
         asyncio.run(run())
 
 
-async def claimed(store: JobStore, worker: str = "w1", loaded: str | None = None) -> Job:
+async def claimed(store: JobStore, worker: str = "w1", loaded: Stack | None = None) -> Job:
     """Claim a job that must be there."""
     job = await store.claim(worker, loaded)
     assert job is not None
@@ -159,7 +160,7 @@ class StoreContract(Contract):
                 await store.accept(draft(f"a{number}", "ann", asked=request("m1")))
             await store.accept(draft("batch", "bob", asked=request("m1"), priority="batch"))
             await store.accept(draft("c0", "cid", asked=request("m2")))
-            order = [(await claimed(store, loaded="m1")).id for _ in range(8)]
+            order = [(await claimed(store, loaded=Stack("m1"))).id for _ in range(8)]
             # Three of what is loaded (a slack of two), then the one whose turn it is; players before the batch.
             assert order[:3] == [job_id("a0"), job_id("a1"), job_id("a2")]
             assert order[3] == job_id("c0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar
 
-from minimon_server.engines.messages import Phase
+from minimon_server.engines.messages import Phase, Stack
 from minimon_server.jobs.job import Draft, Fence, Job, PictureFile, State
 from minimon_server.jobs.store import JobStore, Swept, Unavailable, Unknown, Verdict
 
@@ -50,7 +50,7 @@ class FaultyStore:
     async def list(self, limit: int, states: frozenset[State] = frozenset(State)) -> Sequence[Job]:
         return await self._call("list", None, lambda: self.store.list(limit, states))
 
-    async def claim(self, worker: str, loaded: str | None) -> Job | None:
+    async def claim(self, worker: str, loaded: Stack | None) -> Job | None:
         if not self.counts()[State.PENDING]:
             return await self.store.claim(worker, loaded)  # a fault that gives nobody anything would be none
         return await self._call("claim", None, lambda: self.store.claim(worker, loaded))

@@ -21,6 +21,7 @@ from minimon_server.engines.messages import (
     EngineFault,
     Progress,
     Report,
+    Stack,
     Stopped,
 )
 from minimon_server.engines.one_by_one import one_by_one
@@ -113,7 +114,7 @@ class Sketcher:
     """
 
     def __init__(self) -> None:
-        self.loaded: str | None = None
+        self.loaded: Stack | None = None
         self.drawn: list[DrawRequest] = []
         self.is_roomy = False
         self.calls: list[int] = []  # how many were drawn side by side

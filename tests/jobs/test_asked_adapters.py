@@ -73,7 +73,7 @@ def test_a_request_keeps_what_was_written_and_carries_what_it_means() -> None:
     request = drawn(prompt="a cat <lora:neon:0.8>", negative_prompt="<lora:neon:1>", clip_skip=12)
     assert (request.prompt, request.negative_prompt) == ("a cat <lora:neon:0.8>", "<lora:neon:1>")
     assert request.adapters == (AdapterUse("neon", 0.8),)
-    assert request.stack == "one+neon:0.8"
+    assert str(request.stack) == "one+neon:0.8"
     assert request.clip_skip == 12
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from minimon_server.engines.messages import DrawRequest, InputPicture, IpAdapterUse
+from minimon_server.engines.messages import DrawRequest, InputPicture, IpAdapterUse, Stack
 from minimon_server.engines.model_info import IpAdapterInfo, ModelInfo
 from minimon_server.errors import InvalidRequest, Text
 from minimon_server.jobs.asked_reference import USUAL_SCALE
@@ -37,7 +37,7 @@ def test_the_first_that_fits_and_is_there_reads_it() -> None:
     assert made.ip_adapter == IpAdapterUse("plus", CAT, USUAL_SCALE)
     assert made.inputs == (CAT,)
     assert (made.width, made.height) == (64, 64)  # it decides no size
-    assert made.stack == "xl"
+    assert made.stack == Stack("xl")
     assert asked(OLD, model="own", ip_adapter_image=CAT).ip_adapter == IpAdapterUse("old", CAT, USUAL_SCALE)
 
 

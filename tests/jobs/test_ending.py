@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from minimon_server.engines.messages import DrawnPicture
+from minimon_server.engines.messages import DrawnPicture, Stack
 from minimon_server.jobs.ending import UNEXPECTED
 from minimon_server.jobs.job import Job, PictureFile, State
 from tests.jobs.scene import PATIENCE, request, until
@@ -118,7 +118,7 @@ def test_a_mistake_of_ours_between_two_jobs_costs_none_of_them_and_the_work_goes
             assert may_write.wait(PATIENCE)
             return write(job, pictures)
 
-        async def mistaken(worker: str, loaded: str | None) -> Job | None:
+        async def mistaken(worker: str, loaded: Stack | None) -> Job | None:
             if at.engine.drawn and not broken.is_set():
                 broken.set()
                 raise ZeroDivisionError("such a mistake")

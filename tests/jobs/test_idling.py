@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from pathlib import Path
 
+from minimon_server.engines.messages import Stack
 from minimon_server.jobs.engine_thread import EngineThread
 from minimon_server.jobs.idling import Idling
 from minimon_server.jobs.job import State
+from minimon_server.logs import Lines, LogSink
 from minimon_server.web import job_faces
-from tests.jobs.scene import Sketcher, VirtualClock, quiet, request, until
+from tests.jobs.scene import STACKED, Sketcher, VirtualClock, quiet, request, until
 from tests.jobs.working import sqlite_store, studio
 
 
@@ -30,14 +34,33 @@ def test_it_is_closed_after_its_minutes_and_comes_back_with_the_next_job(tmp_pat
             check = job_faces.check(at.jobs)
             assert (at.engine.closed, at.worker.idling.times) == (1, 1)
             assert check.trouble is None
-            assert check.facts["engine"] == "memory given back, nobody asked"
+            assert (check.facts["engine"], check.facts["loaded"]) == ("memory given back, nobody asked", None)
             clock.seconds += 5000
             await at.worker.idling.look()
             assert at.worker.idling.times == 1
-            assert (await at.ended((await at.submit(request())).id)).state is State.SUCCESS
-            assert job_faces.check(at.jobs).facts["engine"] == "loaded"
+            assert (await at.ended((await at.submit(STACKED)).id)).state is State.SUCCESS
+            facts = job_faces.check(at.jobs).facts
+            assert (facts["engine"], facts["loaded"]) == ("loaded", "tiny+style-anime:0.75")
 
     asyncio.run(scene())
+
+
+def test_the_log_tells_what_was_loaded(tmp_path: Path) -> None:
+    sink = LogSink(os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY))
+
+    async def scene() -> None:
+        clock = VirtualClock()
+        thread = EngineThread(Sketcher)
+        await thread.draw(STACKED, lambda _: True)
+        idling = Idling(thread, thread.discard, 60.0, Lines(sink, level="info", as_json=True).logger(), clock)
+        clock.seconds += 60
+        await idling.look()
+        thread.end()
+
+    asyncio.run(scene())
+    sink.close()
+    (line,) = [json.loads(line) for line in (tmp_path / "log").read_text("utf-8").splitlines()]
+    assert (line["model"], line["idle_seconds"]) == ("tiny+style-anime:0.75", 60)
 
 
 def test_zero_minutes_are_never(tmp_path: Path) -> None:
@@ -48,7 +71,7 @@ def test_zero_minutes_are_never(tmp_path: Path) -> None:
         idling = Idling(thread, thread.discard, 0.0, quiet(), clock)
         clock.seconds += 1e9
         await idling.look()
-        assert thread.loaded == "tiny"
+        assert thread.loaded == Stack("tiny")
         thread.end()
 
     asyncio.run(scene())

@@ -9,20 +9,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minimon_server.engines.messages import AdapterUse, Stack
 from minimon_server.jobs.job import Job, Priority
 from minimon_server.jobs.lanes import BATCH_SECONDS, OVERTAKEN_SECONDS, SLACK, Lane, pick
 from minimon_server.jobs.waiting import Waiting
 from tests.jobs.scene import job_id, request
 
-LANE = Lane("player", "m1", "ann", waiting=1, oldest=0.0, served=0)
+M1, M2 = Stack("m1"), Stack("m2")
+LANE = Lane("player", M1, "ann", waiting=1, oldest=0.0, served=0)
 
 
 def fairly_named(lanes: list[Lane]) -> list[str]:
     return [lane.client for lane in lanes]
 
 
-def job(number: int, client: str, stack: str = "m1", accepted: float = 0.0, priority: Priority = "player") -> Job:
-    return Job(job_id(number), number, request(stack), client, priority, accepted, fence="1")  # type: ignore[arg-type]
+def wearing(model: str, *loras: tuple[str, float]) -> Stack:
+    return Stack(model, tuple(AdapterUse(name, weight) for name, weight in loras))
+
+
+def job(number: int, client: str, stack: Stack = M1, accepted: float = 0.0, priority: Priority = "player") -> Job:
+    asked = request(stack.model, adapters=stack.adapters)
+    return Job(job_id(number), number, asked, client, priority, accepted, fence="1")  # type: ignore[arg-type]
 
 
 class Shop:
@@ -31,11 +38,11 @@ class Shop:
     def __init__(self) -> None:
         self.now = 0.0
         self.waiting = Waiting()
-        self.loaded: str | None = None
+        self.loaded: Stack | None = None
         self.numbers = 0
         self.switches = 0
 
-    def come(self, client: str, stack: str = "m1", priority: Priority = "player") -> Job:
+    def come(self, client: str, stack: Stack = M1, priority: Priority = "player") -> Job:
         self.numbers += 1
         self.now += 0.001  # no two come at the same time
         made = job(self.numbers, client, stack, self.now, priority)
@@ -66,10 +73,10 @@ def test_nine_who_want_one_start_within_ten_though_one_wants_a_thousand(served_b
 def test_what_is_loaded_delays_them_by_the_slack_at_the_most() -> None:
     shop = Shop()
     for _ in range(1000):
-        shop.come("greedy", "m1")
+        shop.come("greedy", M1)
     for _ in range(20):
         shop.serve()
-    nine = {shop.come(f"c{number}", "m2").id for number in range(9)}
+    nine = {shop.come(f"c{number}", M2).id for number in range(9)}
     assert nine <= {shop.serve().id for _ in range(10 + SLACK)}
 
 
@@ -90,38 +97,58 @@ def test_who_comes_again_and_again_gets_every_other_turn_and_no_more() -> None:
 def test_two_models_are_not_loaded_in_turns() -> None:
     shop = Shop()
     for number in range(200):
-        shop.come("ann", f"m{number % 2}")
+        shop.come("ann", Stack(f"m{number % 2}"))
     for _ in range(200):
         shop.serve()
     assert shop.switches == 2
 
 
-def test_stacks_of_two_models_by_turns_switch_the_model_once() -> None:
+@pytest.mark.parametrize("models", [("m0", "m1"), ("my", "my+model"), ("my+one", "my+two"), ("m0", "m0+lora1:1")])
+def test_stacks_of_two_models_by_turns_switch_the_model_once(models: tuple[str, str]) -> None:
     shop = Shop()
     for number in range(60):
-        shop.come("ann", f"m{number % 2}+lora{number % 3}:1")
-    models = [shop.serve().request.stack.partition("+")[0] for _ in range(60)]
-    assert models == ["m0"] * 30 + ["m1"] * 30
+        shop.come("ann", wearing(models[number % 2], (f"lora{number % 3}", 1.0)))
+    served = [shop.serve().request.model for _ in range(60)]
+    assert served == [models[0]] * 30 + [models[1]] * 30
     assert shop.switches == 6
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (wearing("m1", ("a", 0.8)), wearing("m1+a:0.8")),
+        (wearing("m1", ("a", 0.8)), wearing("m1", ("a", 0.8000001))),
+        (wearing("m1", ("a", 0.8), ("b", 1.0)), wearing("m1+a:0.8", ("b", 1.0))),
+        (wearing("m1", ("a", 0.8), ("b", 1.0)), wearing("m1", ("a:0.8+b", 1.0))),
+    ],
+)
+def test_two_stacks_of_one_text_are_two_lanes(one: Stack, other: Stack) -> None:
+    assert str(one) == str(other)
+    shop = Shop()
+    first, second = shop.come("ann", one), shop.come("ann", other)
+    assert first.request.company != second.request.company  # one would be drawn with what the other wears
+    for loaded, order in ((one, [first, second]), (other, [second, first])):
+        lanes = pick(shop.now, shop.waiting.lanes(), loaded)
+        assert [shop.waiting.first(lane) for lane in lanes] == order
 
 
 def test_two_clients_who_alternate_models_are_served_within_the_slack() -> None:
     shop = Shop()
     for _ in range(60):
-        shop.come("ann", "m1")
-        shop.come("bob", "m2")
+        shop.come("ann", M1)
+        shop.come("bob", M2)
     served = [shop.serve().client for _ in range(120)]
     for end in range(1, 121):
         assert abs(2 * served[:end].count("ann") - end) <= SLACK + 1
     assert shop.switches < 60
 
 
-@pytest.mark.parametrize("stacks", [("m1", "m1"), ("m1+a:1", "m1+b:1")])
-def test_another_model_is_not_overtaken_for_ever_by_stacks_of_the_loaded_one(stacks: tuple[str, str]) -> None:
+@pytest.mark.parametrize("stacks", [(M1, M1), (wearing("m1", ("a", 1.0)), wearing("m1", ("b", 1.0)))])
+def test_another_model_is_not_overtaken_for_ever_by_stacks_of_the_loaded_one(stacks: tuple[Stack, Stack]) -> None:
     shop = Shop()
     shop.come("ann", stacks[0])
     shop.serve()
-    other = shop.come("ann", "m2")
+    other = shop.come("ann", M2)
     began, number = shop.now, 0
     shop.come("ann", stacks[1])
     while shop.serve() is not other:
@@ -132,13 +159,13 @@ def test_another_model_is_not_overtaken_for_ever_by_stacks_of_the_loaded_one(sta
 
 def test_a_lane_is_not_overtaken_for_ever_by_what_is_loaded() -> None:
     shop = Shop()
-    shop.come("ann", "m1")
+    shop.come("ann", M1)
     shop.serve()
-    other = shop.come("ann", "m2")
+    other = shop.come("ann", M2)
     began = shop.now
-    shop.come("ann", "m1")
+    shop.come("ann", M1)
     while shop.serve() is not other:
-        shop.come("ann", "m1")
+        shop.come("ann", M1)
         assert shop.now - began <= OVERTAKEN_SECONDS + 2
 
 
@@ -154,11 +181,11 @@ def test_the_least_served_come_first_and_the_oldest_of_those() -> None:
         replace(LANE, client="far", served=9),
         replace(LANE, client="young", oldest=5.0),
         replace(LANE, client="old", oldest=1.0),
-        replace(LANE, client="near", served=SLACK, stack="m2"),
+        replace(LANE, client="near", served=SLACK, stack=M2),
     ]
     assert fairly_named(pick(10, lanes, None)) == ["old", "young", "near", "far"]
-    assert fairly_named(pick(10, lanes, "m2")) == ["near", "old", "young", "far"]
-    assert pick(10, [], "m1") == []
+    assert fairly_named(pick(10, lanes, M2)) == ["near", "old", "young", "far"]
+    assert pick(10, [], M1) == []
 
 
 @settings(deadline=None)
@@ -172,7 +199,7 @@ def test_nobody_starves(seed: int, clients: int, stacks: int) -> None:
     for turn in range(600):
         for _ in range(dice.choice((0, 1, 1, 2)) if len(shop.waiting) < 40 else 0):
             kind: Priority = dice.choice(("player", "player", "batch"))
-            stack = f"m{dice.randrange(stacks)}" + dice.choice(("", "+a:1", "+b:1"))
+            stack = wearing(f"m{dice.randrange(stacks)}", *dice.choice(((), (("a", 1.0),), (("b", 1.0),))))
             made = shop.come(f"c{dice.randrange(clients)}", stack, kind)
             came[made.id] = turn
         if len(shop.waiting):

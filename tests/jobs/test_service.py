@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from minimon_server.engines.messages import Stack
 from minimon_server.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, Text
 from minimon_server.jobs.errors import EngineUnavailable, JobsUnavailable
 from minimon_server.jobs.job import Job, State
@@ -213,7 +214,7 @@ def test_a_worker_that_breaks_by_a_mistake_of_ours_begins_anew(tmp_path: Path) -
     async def scene(at: Studio) -> None:
         broken, claim = asyncio.Event(), at.store.claim
 
-        async def mistaken(worker: str, loaded: str | None) -> Job | None:
+        async def mistaken(worker: str, loaded: Stack | None) -> Job | None:
             broken.set()
             at.store.claim = claim  # type: ignore[method-assign]
             raise ZeroDivisionError("such a mistake")
