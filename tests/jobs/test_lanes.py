@@ -188,7 +188,7 @@ def test_the_least_served_come_first_and_the_oldest_of_those() -> None:
     assert pick(10, [], M1) == []
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)  # of 600 turns each
 @given(st.integers(0, 2**32), st.integers(2, 6), st.integers(1, 4))
 def test_nobody_starves(seed: int, clients: int, stacks: int) -> None:
     """Whatever comes and goes: a job starts after at most so many others as fairness allows."""
