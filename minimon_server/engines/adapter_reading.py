@@ -15,7 +15,15 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 
-from minimon_server.engines.adapter_deltas import BadAdapter, Factors, Scaling, bias_change, shapes_of, weight_change
+from minimon_server.engines.adapter_deltas import (
+    BadAdapter,
+    Factors,
+    Scaling,
+    bias_change,
+    extremes,
+    shapes_of,
+    weight_change,
+)
 from minimon_server.engines.adapter_names import Layer, LayerNames, split
 from minimon_server.engines.host_copies import copies
 
@@ -141,7 +149,7 @@ def _check(change: Change, module: Any) -> None:
             raise BadAdapter(f"its {name} is not one number: {list(tensor.shape)}")
         if name not in _SCALARS and not tensor.is_floating_point():
             raise BadAdapter(f"its {name} is not made of floating-point numbers ({tensor.dtype})")
-        if not bool(torch.isfinite(tensor.float()).all()):
+        if not bool(torch.isfinite(extremes(tensor.float())).all()):
             raise BadAdapter(f"its {name} holds something that is not a number")
     shadow = {
         name: tensor if name in _SCALARS else torch.empty(tensor.shape, device="meta")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, weight_change
+from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, extremes, weight_change
 from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames, sgm_names
 from minimon_server.engines.adapter_reading import Adapter, Change, fitted, read_file
 from minimon_server.engines.near_copies import NearCopies
@@ -50,7 +50,7 @@ def read_adapter(wanted: Wanted, names: LayerNames, layers: Mapping[Layer, Any])
     return fitted(read_file(wanted.path), names, layers)
 
 
-# What is to be true of a merge, computed where it is, and what is raised where it is not.
+# Numbers that are to be finite after a merge, [2], and what is raised where they are not.
 Claim = tuple[torch.Tensor, BadAdapter]
 _NOTHING: Final = torch.empty(0)
 
@@ -213,7 +213,7 @@ class AdapterStack:
             if made is None:
                 continue
             claims.append(
-                (_is_finite(made), _of(one.name, BadAdapter(f"{name}: it makes something that is not a number")))
+                (extremes(made), _of(one.name, BadAdapter(f"{name}: it makes something that is not a number")))
             )
             total = made if total is _NOTHING else total.add_(made)
         if total is _NOTHING:
@@ -223,7 +223,7 @@ class AdapterStack:
             return claims
         merged = total.add_(came).to(parameter.dtype)
         overflow = BadAdapter(f"{name} overflows {str(parameter.dtype).removeprefix('torch.')}")
-        claims.append((_is_finite(merged), _of(", ".join(one.name for one, _ in uses), overflow)))
+        claims.append((extremes(merged), _of(", ".join(one.name for one, _ in uses), overflow)))
         self._changed.add(place)  # before it is: a copy that is cut off leaves half of it
         with torch.inference_mode():  # as drawing does, which may have made the parameter
             pristine.put(place, merged)
@@ -247,14 +247,12 @@ class AdapterStack:
         return largest + sum(fresh)
 
 
-def _is_finite(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.isfinite(tensor).all()
-
-
 def _check(claims: Sequence[Claim]) -> None:
     """Raise for the first claim that is not true. They are looked at together: each look waits for the device."""
-    if claims and not bool(torch.stack([claim for claim, _ in claims]).all()):
-        raise next(error for claim, error in claims if not bool(claim))
+    if claims:
+        true = torch.isfinite(torch.stack([numbers for numbers, _ in claims])).all(dim=1)
+        if not bool(true.all()):
+            raise next(error for (_, error), holds in zip(claims, true.tolist(), strict=True) if not holds)
 
 
 def _order(wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from minimon_server.engines.captured_graphs import drop_graphs
+from minimon_server.engines.network_tensors import tensors_of
 
 # Tensors are laid into blocks of this size. torch's allocator of pinned memory rounds a block up to a power of two,
 # and keeps blocks that were freed for the next: blocks of one size waste nothing, and two models that alternate pin no
@@ -61,7 +62,7 @@ def to_device(network: torch.nn.Module, device: torch.device) -> bool:
 
     Copies from pinned memory do not wait: what is computed next is queued behind them.
     """
-    if all(one.device.type == device.type for one in (*network.parameters(), *network.buffers())):
+    if all(one.type == device.type for one in {tensor.device for tensor in tensors_of(network)}):
         return False
     moved(network, device, non_blocking=True)
     return True

@@ -24,6 +24,7 @@ from minimon_server.engines.messages import (
     Phase,
 )
 from minimon_server.engines.native_size import Canvas
+from minimon_server.engines.network_tensors import numbers_of
 from minimon_server.engines.picture_metadata import describe
 from minimon_server.engines.schedulers import KINDS
 from minimon_server.engines.sdxl_decoding import Decoded, Previews
@@ -127,7 +128,7 @@ class Drawing:
     def row(self, number: int, spoken: Spoken, told: Callable[[Row], None]) -> Row:
         """Return one picture as a row that stands before its first step."""
         seed = self._request.seeds[number]
-        self._drawn_in[seed] = self._pipeline.unet.dtype
+        self._drawn_in[seed] = numbers_of(self._pipeline.unet)
         size, device = self._canvas.drawn, self._place.device
         return Row(self._pipeline, self._own_scheduler, self._request, seed, spoken, size, device, told)
 
@@ -178,7 +179,7 @@ class Drawing:
     def latents(self, number: int, spoken: Spoken) -> torch.Tensor:
         """Return the latents of one picture; what is no number in 16 bits is drawn once more in 32."""
         unet, seed = self._pipeline.unet, self._request.seeds[number]
-        self._drawn_in[seed] = unet.dtype
+        self._drawn_in[seed] = numbers_of(unet)
         try:
             return self._denoised(number, spoken)
         except NotANumber as error:
@@ -230,7 +231,7 @@ class Drawing:
             callback_on_step_end=after_step,
             return_dict=False,
             **one.told,
-            **self._shown.told(one.pipeline.unet.dtype, guided=self._guided),
+            **self._shown.told(numbers_of(one.pipeline.unet), guided=self._guided),
         )
         self.done += one.steps
         latents: torch.Tensor = found[0]

@@ -18,6 +18,7 @@ import torch
 from minimon_server.engines import system_memory
 from minimon_server.engines.checkpoint_files import FLOATS, Checkpoint, OnDisk, weights_of
 from minimon_server.engines.model_folders import NETWORKS
+from minimon_server.engines.network_tensors import numbers_of
 from minimon_server.engines.quantised_layers import held_bytes
 from minimon_server.engines.sdxl_loading import Place
 
@@ -41,13 +42,13 @@ def pixels_of_a_latent(vae: Any) -> int:
 
 def drawing_floor(unet: Any, latents: int, rows: int) -> int:
     """Return the bytes that one evaluation of the UNet takes at the least, for `rows` of so many latents."""
-    return int(DRAWING_TENSORS * rows * latents * unet.config.block_out_channels[0] * unet.dtype.itemsize)
+    return int(DRAWING_TENSORS * rows * latents * unet.config.block_out_channels[0] * numbers_of(unet).itemsize)
 
 
 def decoding_floor(vae: Any, width: int, height: int) -> int:
     """Return the bytes that decoding so many pixels at once takes at the least."""
     widest = max(vae.config.block_out_channels[:2])  # the last block takes what the one before gives, at full size
-    return int(DECODING_TENSORS * width * height * widest * vae.dtype.itemsize)
+    return int(DECODING_TENSORS * width * height * widest * numbers_of(vae).itemsize)
 
 
 def loading_floor(folder: OnDisk, place: Place) -> int:
