@@ -1,6 +1,6 @@
 """What another model and another stack of LoRAs cost, beside what their bytes take, and beside diffusers.
 
-Draws nothing that counts: each figure ends where the first step would begin.
+Draws nothing: each figure ends where the first step would begin. What a step costs then is `step_costs`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from diffusers.utils import logging as library_logging
-from safetensors.torch import save_file
 
+from bench import step_costs
 from bench.errors import BenchError
 from bench.plan import Stage
 from bench.report import Figure, Part, Row
+from bench.switch_models import LORAS, MODELS, RANK, STACKS, adapted, build, lora, weights
 from minimon_server.engines.messages import AdapterUse, DrawRequest, Progress
-from minimon_server.engines.model_folders import ModelFolders
+from minimon_server.engines.model_folders import NETWORKS, ModelFolders
 from minimon_server.engines.residency import Budgets
 from minimon_server.engines.sdxl import SdxlEngine
+from minimon_server.engines.sdxl_prompts import encode
 from minimon_server.logs import Lines, Logger, LogSink
-from tests import small_pipeline
 
 OURS, LIBRARY, FLOOR = "ours", "diffusers", "floor: bytes over the rate"
 CHANNELS: Final = (128, 256, 384)
-RANK: Final = 8
-MODELS: Final = ("one", "two")
-STACKS: Final = (("ink", "neon"), ("neon", "glow"))
+LATENTS: Final = 32  # a side, of a step: long enough that what begins one is nothing beside it
 ROOM: Final = 8 * 2**30
 REQUEST: Final = DrawRequest("one", "a red cat", "", (1,), 64, 64, 1, 1.0)
 
@@ -61,60 +59,42 @@ def measure(stage: Stage) -> Part:
         os.close(descriptor)
     notes = (
         f"switches: ms until the first step would begin, one thread; models of {size:,.0f} MiB in float32, stacks of "
-        f"two LoRAs of rank {RANK} over all attention; {stage.plan.switch_rounds} rounds in turn after one that does "
-        "not count. Cold: the files were put out of the system's cache. Floors: the files read once; the changed "
-        "weights read and written once. diffusers: from_pretrained; unload_lora_weights, load_lora_weights and "
-        "set_adapters.",
+        f"two LoRAs of rank {RANK} over all attention; {stage.plan.switch_rounds} rounds in turn after two that do "
+        "not count, ratios are medians of those of the rounds. Cold: the files were put out of the system's cache; the "
+        "floor reads them once. diffusers: from_pretrained.",
+        "In memory: on a CPU no byte moves, so a switch's own floor is nothing; what it takes beyond the same model "
+        "again is told by itself. The floor beside it copies the model's bytes once in memory, as a switch back to a "
+        "GPU has to.",
+        "Another stack: the floor reads and writes the changed weights once, and reads the LoRAs where they come from "
+        "their files. diffusers: unload_lora_weights, load_lora_weights and set_adapters; where they were worn before, "
+        "set_adapters alone among all that are loaded, whose every step then pays for them.",
+        f"One step: one row of {LATENTS} x {LATENTS} latents, {step_costs.EVALUATIONS} evaluations of each in every "
+        "round, by turns, of a UNet that never wore anything and of one with the stack; a ratio is that of their "
+        "medians in one round. ms of the processor.",
     )
     return Part(rows, notes, contenders=(OURS, LIBRARY, FLOOR))
-
-
-def build(folder: Path, channels: tuple[int, ...]) -> None:
-    """Write the models and LoRAs; the UNets are as wide as `channels` say."""
-    for seed, name in enumerate(MODELS):
-        small_pipeline.build(folder / name, seed)
-        settings = {**small_pipeline.unet().config, "block_out_channels": channels}
-        unet: Any = UNet2DConditionModel.from_config(settings)
-        unet.save_pretrained(folder / name / "unet")
-    (folder / "loras").mkdir()
-    for seed, name in enumerate(sorted({name for stack in STACKS for name in stack})):
-        numbers, tensors = torch.Generator().manual_seed(seed), {}
-        for layer, module in adapted(unet):
-            rows, columns = module.weight.shape
-            tensors[f"unet.{layer}.lora_A.weight"] = torch.randn(RANK, columns, generator=numbers) * 0.05
-            tensors[f"unet.{layer}.lora_B.weight"] = torch.randn(rows, RANK, generator=numbers) * 0.05
-        save_file(tensors, folder / "loras" / f"{name}.safetensors")
-
-
-def adapted(unet: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the layers that the LoRAs change, by name."""
-    ends = ("to_q", "to_k", "to_v", "to_out.0")
-    yield from ((name, module) for name, module in unet.named_modules() if name.endswith(ends))
-
-
-def weights(folder: Path) -> list[Path]:
-    """Return the files of a model's weights."""
-    return sorted(folder.glob("*/*.safetensors"))
 
 
 def _rows(folder: Path, rounds: int, log: Logger) -> Iterator[Row]:
     yield _cold(folder, rounds, log)
     kept = SdxlEngine(ModelFolders(folder, log), "cpu", log, budgets=Budgets(host=ROOM))
+    yield from _warm(kept, rounds)
+    bare = pipeline_of(kept, replace(REQUEST, model=MODELS[1])).unet
     library = _loaded(folder / MODELS[0])
-    copied = [(module.weight.detach().clone(), module.weight.detach().clone()) for _, module in adapted(library.unet)]
-    again = {OURS: lambda _: ours(kept, REQUEST)}
-    warm = {OURS: lambda turn: ours(kept, replace(REQUEST, model=MODELS[turn % 2]))}
-    stacks = {
-        OURS: lambda turn: ours(kept, replace(REQUEST, adapters=_uses(STACKS[turn % 2]))),
-        LIBRARY: lambda turn: _timed(lambda: _worn_by_the_library(library, folder, STACKS[turn % 2])),
-        FLOOR: lambda _: _timed(lambda: [one.copy_(other) for one, other in copied]),
-    }
-    ours(kept, REQUEST)
-    yield _row("the same model again, ms", again, rounds)
-    yield _row("another model that is in memory, ms", warm, rounds)
-    yield _row("another stack of two LoRAs, ms", stacks, rounds)
-    yield from _steps(kept, library, folder, rounds)
+    yield _prompt(pipeline_of(kept, REQUEST), library, rounds)
+    yield from _stacks(kept, library, folder, rounds, log)
+    worn = pipeline_of(kept, replace(REQUEST, adapters=_uses(STACKS[0]))).unet
+    _worn_by_the_library(library, folder, STACKS[0])
+    unets = {OURS: (bare, worn), LIBRARY: (_loaded(folder / MODELS[1]).unet, library.unet)}
+    yield from step_costs.rows(unets, LATENTS, rounds)
     kept.close()
+
+
+def pipeline_of(engine: SdxlEngine, request: DrawRequest) -> Any:
+    """Return the pipeline that would draw a request, as it would."""
+    ours(engine, request)
+    assert engine._model is not None
+    return engine._model.pipeline
 
 
 def _cold(folder: Path, rounds: int, log: Logger) -> Row:
@@ -136,45 +116,96 @@ def _cold(folder: Path, rounds: int, log: Logger) -> Row:
     return row
 
 
+def _warm(engine: SdxlEngine, rounds: int) -> Iterator[Row]:
+    """Ask for the model that drew last, then for the other one, which the next round then begins with."""
+    nets = [pipeline_of(engine, REQUEST).components[name] for name in NETWORKS]
+    here = [one.detach() for net in nets for one in net.parameters()]
+    there = [torch.empty_like(one) for one in here]
+    took = _took(
+        {
+            "again": lambda turn: ours(engine, replace(REQUEST, model=MODELS[turn % 2])),
+            "other": lambda turn: ours(engine, replace(REQUEST, model=MODELS[(turn + 1) % 2])),
+            "copy": lambda _: _timed(lambda: [one.copy_(other) for one, other in zip(there, here, strict=True)]),
+        },
+        rounds,
+    )
+    again, other, copy = (Figure.of(took[name], 2) for name in ("again", "other", "copy"))
+    beyond = Figure.of((one - two for one, two in zip(took["other"], took["again"], strict=True)), 2)
+    yield Row("the same model again, ms", {OURS: again})
+    yield Row("another model that is in memory, ms", {OURS: other, FLOOR: copy}, compared=True)
+    yield Row("that beyond the same model again, ms", {OURS: beyond})
+
+
+def _prompt(own: Any, library: Any, rounds: int) -> Row:
+    """Encode another prompt in every round: what each request takes, whichever model it asks for."""
+
+    @torch.inference_mode()
+    def by_the_library(turn: int) -> None:
+        library.encode_prompt(f"{REQUEST.prompt} {turn}", device="cpu", do_classifier_free_guidance=False)
+
+    @torch.inference_mode()
+    def by_us(turn: int) -> None:
+        encode(own, f"{REQUEST.prompt} {turn}", None, None)
+
+    calls = {
+        OURS: lambda turn: _timed(lambda: by_us(turn)),
+        LIBRARY: lambda turn: _timed(lambda: by_the_library(turn)),
+    }
+    return _row("of each of these: another prompt through both text encoders, ms", calls, rounds)
+
+
+def _stacks(kept: SdxlEngine, library: Any, folder: Path, rounds: int, log: Logger) -> Iterator[Row]:
+    """Wear two stacks by turns, the LoRAs read from their files, and then out of memory."""
+    bare = SdxlEngine(ModelFolders(folder, log), "cpu", log, budgets=Budgets(host=0))  # it keeps no LoRA
+    copied = [(module.weight.detach().clone(), module.weight.detach().clone()) for _, module in adapted(library.unet)]
+
+    def written() -> None:
+        for one, other in copied:
+            one.copy_(other)
+
+    def read(stack: tuple[str, ...]) -> None:
+        for name in stack:
+            lora(folder, name).read_bytes()
+        written()
+
+    anew = {
+        OURS: lambda turn: ours(bare, replace(REQUEST, adapters=_uses(STACKS[turn % 2]))),
+        LIBRARY: lambda turn: _timed(lambda: _worn_by_the_library(library, folder, STACKS[turn % 2])),
+        FLOOR: lambda turn: _timed(lambda: read(STACKS[turn % 2])),
+    }
+    yield _row("another stack of two LoRAs, from their files, ms", anew, rounds)
+    bare.close()
+    _loaded_into(library, folder, LORAS)
+    again = {
+        OURS: lambda turn: ours(kept, replace(REQUEST, adapters=_uses(STACKS[turn % 2]))),
+        LIBRARY: lambda turn: _timed(lambda: _set(library, STACKS[turn % 2])),
+        FLOOR: lambda _: _timed(written),
+    }
+    yield _row("another stack of two LoRAs that were worn before, ms", again, rounds)
+
+
 def _row(
     name: str,
     contenders: Mapping[str, Callable[[int], float]],
     rounds: int,
     before: Callable[[int], None] = lambda _: None,
 ) -> Row:
+    took = _took(contenders, rounds, before)
+    return Row(name, {contender: Figure.of(values, 2) for contender, values in took.items()}, compared=True)
+
+
+def _took(
+    contenders: Mapping[str, Callable[[int], float]], rounds: int, before: Callable[[int], None] = lambda _: None
+) -> dict[str, list[float]]:
+    """Return what each call took, round by round. Two do not count: in them both models, and both stacks, are new."""
     took: dict[str, list[float]] = {contender: [] for contender in contenders}
-    for turn in range(rounds + 1):
+    for turn in range(-2, rounds):
         for contender, call in contenders.items():
             before(turn)
             spent = call(turn)
-            if turn:
+            if turn >= 0:
                 took[contender].append(spent)
-    return Row(name, {contender: Figure.of(values, 2) for contender, values in took.items()})
-
-
-def _steps(engine: SdxlEngine, library: Any, folder: Path, rounds: int) -> Iterator[Row]:
-    """Evaluate the UNet bare and with a stack of two: ours merged, the library's beside the weights."""
-    for name, stack in (("bare", ()), ("with two LoRAs", STACKS[0])):
-        ours(engine, replace(REQUEST, adapters=_uses(stack)))
-        assert engine._model is not None
-        unets = {OURS: engine._model.pipeline.unet, LIBRARY: library.unet}
-        if stack:
-            _worn_by_the_library(library, folder, STACKS[0])
-        else:
-            library.unload_lora_weights()
-        calls = {who: lambda _, unet=unet: _timed(lambda: step(unet)) for who, unet in unets.items()}
-        yield _row(f"one step, {name}, ms", calls, rounds)
-
-
-@torch.inference_mode()
-def step(unet: Any) -> torch.Tensor:
-    """Return what a UNet makes of one row of fixed noise."""
-    numbers = torch.Generator().manual_seed(0)
-    conditions = {"text_embeds": torch.zeros(1, small_pipeline.PROJECTION), "time_ids": torch.ones(1, 6)}
-    words = torch.randn(1, 77, sum(small_pipeline.WIDTHS), generator=numbers)
-    noise = torch.randn(1, 4, 16, 16, generator=numbers)
-    found: torch.Tensor = unet(noise, torch.tensor(500), words, added_cond_kwargs=conditions, return_dict=False)[0]
-    return found
+    return took
 
 
 def ours(engine: SdxlEngine, request: DrawRequest) -> float:
@@ -217,9 +248,18 @@ def _loaded(folder: Path) -> Any:
 
 
 def _worn_by_the_library(pipeline: Any, folder: Path, stack: tuple[str, ...]) -> None:
+    _loaded_into(pipeline, folder, stack)
+    _set(pipeline, stack)
+
+
+def _loaded_into(pipeline: Any, folder: Path, names: tuple[str, ...]) -> None:
     pipeline.unload_lora_weights()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # of the second LoRA: it is meant
-        for name in stack:
-            pipeline.load_lora_weights(folder / "loras", weight_name=f"{name}.safetensors", adapter_name=name)
+        for name in names:
+            file = lora(folder, name)
+            pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
+
+
+def _set(pipeline: Any, stack: tuple[str, ...]) -> None:
     pipeline.set_adapters(list(stack), adapter_weights=[0.7] * len(stack))

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ NO_SCALING: Final = Scaling()
 _SCALARS: Final = ("alpha", "scale")
 _FOR_BIAS: Final = ("diff_b", "b_norm", "up_bias")
 _PLAIN_PATTERN: Final = re.compile(r"[\w.]+")
+# The factors of one layer, by what they are: their names and their shapes.
+Shapes = tuple[tuple[str, torch.Size], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,19 +154,30 @@ def _check(change: Change, module: Any) -> None:
             raise BadAdapter(f"its {name} is not made of floating-point numbers ({tensor.dtype})")
         if not bool(torch.isfinite(extremes(tensor.float())).all()):
             raise BadAdapter(f"its {name} holds something that is not a number")
-    shadow = {
-        name: tensor if name in _SCALARS else torch.empty(tensor.shape, device="meta")
-        for name, tensor in change.factors.items()
-    }
-    has_bias = set(change.factors) & set(_FOR_BIAS)
+    has_bias = bool(set(change.factors) & set(_FOR_BIAS))
+    shapes = tuple((name, tensor.shape) for name, tensor in sorted(change.factors.items()))
     try:
-        made = weight_change(shadow, torch.empty(module.weight.shape, device="meta"), 1.0, change.scaling)
-        if has_bias:
-            bias_change(shadow, torch.empty(module.bias.shape, device="meta"), 1.0, change.scaling)
+        has_weight = _changes_weight(shapes, module.weight.shape, module.bias.shape if has_bias else None)
     except (RuntimeError, ValueError, LookupError) as error:
         raise BadAdapter(f"its tensors do not fit each other ({shapes_of(change.factors)})") from error
-    if made is None and not has_bias:
+    if not has_weight and not has_bias:
         raise BadAdapter(f"its factors are not whole: {', '.join(sorted(change.factors))}")
+
+
+@lru_cache(maxsize=4096)
+def _changes_weight(shapes: Shapes, weight: torch.Size, bias: torch.Size | None) -> bool:
+    """Return whether factors of these shapes change a weight; raise as computing raises where they do not fit it.
+
+    `bias` is the shape of the layer's where they change that, too. Kept, for a model has few kinds of layers and a
+    thousand of them: without numbers each costs a millisecond, which was most of reading an adapter.
+    """
+    shadow = {
+        name: torch.ones(shape) if name in _SCALARS else torch.empty(shape, device="meta") for name, shape in shapes
+    }
+    made = weight_change(shadow, torch.empty(weight, device="meta"), 1.0)
+    if bias is not None:
+        bias_change(shadow, torch.empty(bias, device="meta"), 1.0, NO_SCALING)
+    return made is not None
 
 
 def _settings(text: str | None) -> Mapping[str, Any]:

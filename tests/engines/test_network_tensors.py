@@ -34,9 +34,9 @@ def test_the_numbers_are_those_that_the_library_tells(build: Any, numbers: torch
 
 
 def test_whole_numbers_that_stand_first_are_passed_over() -> None:
-    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2).half())
-    whole = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.int8), requires_grad=False)
-    network[0].weight, network[0].bias = whole, None
+    first = torch.nn.Linear(2, 2, bias=False)
+    first.weight = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.int8), requires_grad=False)
+    network = torch.nn.Sequential(first, torch.nn.Linear(2, 2).half())
     assert numbers_of(network) == torch.float16
 
 
