@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,13 +11,13 @@ import torch
 from lycoris import create_lycoris
 from safetensors.torch import load_file, save_file
 
+from minimon_server.engines.adapter_names import Layer, LayerNames
+from minimon_server.engines.adapter_reading import Adapter
 from minimon_server.engines.adapter_stack import AdapterStack, ReadAdapter, Wanted, read_adapter
 from minimon_server.engines.messages import AdapterUse, DrawnPicture, DrawRequest
-from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.near_copies import NearCopies
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
-from tests.engines.exhaustion import pipeline
 from tests.small_pipeline import SIDE, TIME_IDS, WIDTHS
 
 CPU = torch.device("cpu")
@@ -82,23 +79,6 @@ def answer(unet: Any) -> torch.Tensor:
     return found
 
 
-class Reference:
-    """A copy of a UNet with networks of LyCORIS applied, which are made over it."""
-
-    def __init__(self, unet: Any, *makes: Callable[[Any], Any]) -> None:
-        self._unet = copy.deepcopy(unet)
-        self._networks = [make(self._unet) for make in makes]
-        for network in self._networks:
-            network.apply_to()
-
-    def answer(self, *weights: float) -> torch.Tensor:
-        """Return what it answers with these weights."""
-        for network, weight in zip(self._networks, weights, strict=True):
-            for layer in network.loras:
-                layer.multiplier = weight
-        return answer(self._unet)
-
-
 def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> Path:
     """Write an adapter's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +89,18 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
 def wanted(path: Path, weight: float = 1.0) -> Wanted:
     """Return an adapter as the engine asks for it."""
     return Wanted(path.stem, path, sha256(path.read_bytes()).hexdigest(), weight)
+
+
+def reading_once() -> ReadAdapter:
+    """Return what reads each adapter once, as an engine that keeps them does; for models of one shape."""
+    known: dict[str, Adapter] = {}
+
+    def read(one: Wanted, names: LayerNames, layers: Mapping[Layer, Any]) -> Adapter:
+        if one.digest not in known:
+            known[one.digest] = read_adapter(one, names, layers)
+        return known[one.digest]
+
+    return read
 
 
 def stack_over(
@@ -132,11 +124,6 @@ def state_of(loaded: Any) -> Tensors:
 def same(one: Tensors, other: Tensors) -> bool:
     """Return whether two states are the same to the last bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def error_of(ours: torch.Tensor, reference: torch.Tensor, bare: torch.Tensor) -> float:
-    """Return how far an answer is from the reference, relative to what the adapter changes."""
-    return float((ours - reference).norm() / (reference - bare).norm())
 
 
 KINDS: Mapping[str, dict[str, Any]] = {
@@ -177,30 +164,3 @@ def files_of(folder: Path) -> Tensors:
         for key, tensor in load_file(folder / part / f"{name}.safetensors").items():
             found[f"{part}.{key}"] = tensor
     return found
-
-
-def draw_in_any_order(root: Path, models: Sequence[str], jobs: int, log: Logger) -> None:
-    """Draw jobs with random stacks on one engine over a folder with `KINDS`: each as a fresh engine draws it.
-
-    Afterwards the weights of every model are those of its files.
-    """
-    dice = random.Random(5)
-    plain = DrawRequest(models[0], "a red cat", "blurry", (7,), 64, 64, 1, 5.0)
-    asked, kept = [], dict[DrawRequest, bytes]()
-    for _ in range(jobs):
-        names = dice.sample(list(KINDS), dice.choice((0, 1, 1, 2, 4)))
-        stack = uses(**{name: dice.choice((-2.0, -0.5, 0.0, 0.7, 1.0)) for name in names})
-        asked.append(replace(plain, model=dice.choice(models), adapters=stack))
-    engine = SdxlEngine(ModelFolders(root, log), "cpu", log)
-    for request in [*asked, *dice.sample(asked, jobs // 4)]:
-        found = drawn(engine, request)
-        assert engine.loaded == request.stack
-        if request not in kept:
-            fresh = SdxlEngine(ModelFolders(root, log), "cpu", log)
-            kept[request] = drawn(fresh, request).pixels
-            fresh.close()
-        assert found.pixels == kept[request]
-    assert len(set(kept.values())) > len(kept) // 2
-    for model in models:
-        drawn(engine, replace(plain, model=model))
-        assert same(state_of(pipeline(engine)), files_of(root / model))

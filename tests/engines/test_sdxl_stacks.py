@@ -17,7 +17,8 @@ from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_numbers import in_float32
 from minimon_server.logs import Logger
-from tests.engines.adapter_scene import draw_in_any_order, drawn, files_of, same, state_of, uses
+from tests.engines.adapter_scene import drawn, files_of, same, state_of, uses
+from tests.engines.any_order import draw_in_any_order
 from tests.engines.exhaustion import pipeline
 from tests.small_pipeline import build_kin
 
@@ -29,7 +30,7 @@ def engine(shelf: Path, log: Logger) -> SdxlEngine:
     return SdxlEngine(ModelFolders(shelf, log), "cpu", log)
 
 
-def test_ten_jobs_in_any_order_draw_what_a_fresh_engine_draws(shelf: Path, tmp_path: Path, quiet: Logger) -> None:
+def test_ten_jobs_in_any_order_draw_what_a_fresh_process_draws(shelf: Path, tmp_path: Path, quiet: Logger) -> None:
     """A sample of tests/torture/test_any_stacks.py: three models, of which two share parts, and six adapters."""
     shutil.copytree(shelf, tmp_path, dirs_exist_ok=True)
     build_kin(shelf / "small", tmp_path / "kin", 9)

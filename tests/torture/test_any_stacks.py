@@ -1,4 +1,4 @@
-"""Two hundred jobs over three models and six adapters, each drawn as a fresh engine draws it. Run by `make torture`."""
+"""Two hundred jobs over three models and six adapters, each drawn as a process of its own draws it. `make torture`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engines.adapter_scene import draw_in_any_order, write_six
+from tests.engines.adapter_scene import write_six
+from tests.engines.any_order import draw_in_any_order
 from tests.jobs.scene import quiet
 from tests.small_pipeline import build, build_kin, plainly_loaded
 
