@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from minimon_server.catalog.asking import Asker, Patience, Refused, Token, origin_of
 from minimon_server.catalog.bringing import WORKSHOP, Bringer
@@ -17,18 +17,21 @@ from minimon_server.catalog.kept import read_bounded
 from minimon_server.catalog.plans import Item, items_of, plan_of, said_source, with_parts
 from minimon_server.catalog.progress import Shown, size_of
 from minimon_server.catalog.reading import LARGEST, CatalogMistakes, read_catalogue
-from minimon_server.catalog.receipts import differences, read_receipt
 from minimon_server.catalog.stock import CATALOGUE
+from minimon_server.catalog.verifying import subjects_of, verify
 from minimon_server.catalog.words import LOCAL
 
 WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
 HUB: Final = "https://huggingface.co"
 CIVITAI: Final = "https://civitai.com"
-STATUSES: Final = """exit status: 0 all is there; 1 something could not be had or is not what it should be; 2 a wrong
-option or catalogue; 3 the disk is too full; 4 a token is missing or does not open it; 130 interrupted.
+STATUSES: Final = """exit status: 0 all is there; 1 something could not be had or is not what it should be, or what --verify
+named is not there or not verified; 2 a wrong option or catalogue; 3 the disk is too full; 4 a token is missing or does
+not open it; 130 interrupted.
 environment: HF_TOKEN, HF_ENDPOINT, CIVITAI_TOKEN, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE;
 MINIMON_MODELS_DIR is the folder of the models."""
+
+T = TypeVar("T")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -44,7 +47,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--part", action="append", default=[], metavar="ID", help="fetch this VAE or IP-Adapter")
     parser.add_argument("--all", action="store_true", help="fetch everything that has a source")
     parser.add_argument("--list", action="store_true", help="tell what there is: size, licence, on the disk or not")
-    parser.add_argument("--verify", action="store_true", help="read what was fetched, and compare every byte's hash")
+    parser.add_argument("--verify", action="store_true", help="compare every byte of what is there by its hash")
     return parser.parse_args(arguments)
 
 
@@ -59,13 +62,13 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], root: Path, patie
         for line in lines:
             shown.say(f"{root / CATALOGUE}: {line}")
         return WRONG_USE
-    named = _named(options, catalogue, shown)
+    if options.verify:
+        return _verify(options, catalogue, root, shown)
+    named = _named(options, {(item.kind, item.entry.id): item for item in items_of(catalogue)}, shown)
     if named is None:
         return WRONG_USE
     if options.list:
         return _list(named or items_of(catalogue), root)
-    if options.verify:
-        return _verify(named or items_of(catalogue), root, shown)
     chosen = items_of(catalogue) if options.all else named
     if not chosen:
         shown.say("Say what to fetch: --model ID, --lora ID, --part ID or --all; --list tells what there is.")
@@ -77,16 +80,30 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], root: Path, patie
         return INTERRUPTED
 
 
-def _named(options: argparse.Namespace, catalogue: Catalogue, shown: Shown) -> list[Item] | None:
-    """Return what the options name, or None after telling what there is none of."""
-    items: dict[tuple[str, str], Item] = {(item.kind, item.entry.id): item for item in items_of(catalogue)}
+def _named(
+    options: argparse.Namespace, there: Mapping[tuple[str, str], T], shown: Shown, place: str = "in the catalogue"
+) -> list[T] | None:
+    """Return what the options name of what is `there`, by kind and id; None after telling what there is none of."""
     wanted: list[tuple[str, str]] = [("model", name) for name in options.model]
     wanted += [("lora", name) for name in options.lora] + [("part", name) for name in options.part]
-    unknown = [(kind, name) for kind, name in dict.fromkeys(wanted) if (kind, name) not in items]
+    unknown = [(kind, name) for kind, name in dict.fromkeys(wanted) if (kind, name) not in there]
     for kind, name in unknown:
-        there = ", ".join(one for other, one in items if other == kind) or "none"
-        shown.say(f"There is no {kind} {name!a} in the catalogue; there are: {there}.")
-    return None if unknown else [items[one] for one in dict.fromkeys(wanted)]
+        known = ", ".join(one for other, one in there if other == kind) or "none"
+        shown.say(f"There is no {kind} {name!a} {place}; there are: {known}.")
+    return None if unknown else [there[one] for one in dict.fromkeys(wanted)]
+
+
+def _verify(options: argparse.Namespace, catalogue: Catalogue, root: Path, shown: Shown) -> int:
+    """Verify what is named, or all that is there; return the status."""
+    try:
+        there = subjects_of(catalogue, root)
+    except OSError as error:
+        shown.say(f"{error.filename}: cannot be listed ({(error.strerror or 'error').lower()})")
+        return 1
+    named = _named(options, there, shown, "in the catalogue or beside it")
+    if named is None:
+        return WRONG_USE
+    return verify(named or there.values(), root, shown.say, named=bool(named))
 
 
 def _fetch_all(
@@ -166,22 +183,3 @@ def _size_on_disk(target: Path) -> int:
     if target.is_file():
         return target.stat().st_size
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-
-
-def _verify(items: Sequence[Item], root: Path, shown: Shown) -> int:
-    """Compare what is on the disk with its note and with the catalogue; return 1 when something differs."""
-    status = 0
-    for item in items:
-        target, pinned = root / item.entry.place, item.entry.source.sha256.lower()
-        if not target.exists():
-            continue
-        receipt = read_receipt(target)
-        if receipt is None:
-            shown.say(f"{item.name}: there, without a note of where it came from: not verified")
-            continue
-        wrong = differences(target, receipt)
-        if pinned and any(one.sha256 != pinned for one in receipt.files.values()):
-            wrong.append("the catalogue now wants another SHA-256")
-        shown.say(f"{item.name}: {'; '.join(wrong) if wrong else 'as it was fetched'} ({receipt.source})")
-        status = 1 if wrong else status
-    return status

@@ -1,0 +1,133 @@
+"""`--verify`: what is there is told apart from what is not, what is wrong, and what nothing says the hash of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.catalog.files import SDXL, write
+from tests.catalog.hub_scene import HEAD, SINGLE, Place, pipeline
+from tests.catalog.test_kinds import CROSS, lora
+
+SHA256 = hashlib.sha256(SINGLE).hexdigest()
+OTHER = SINGLE[:-1] + b"!"
+
+
+def put(here: Place, place: str, data: bytes = SINGLE) -> Path:
+    path = here.root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_what_is_named_and_not_there_is_told_and_is_a_failure(here: Place) -> None:
+    assert here.run("--verify", "--model", "single", "--lora", "nowhere") == 1
+    said = here.said()
+    assert "model single: not there: python download_models.py --model single\n" in said
+    assert "lora nowhere: not there: the catalogue does not know where it comes from" in said
+    (here.root / "small").symlink_to(here.root / "gone")
+    assert here.run("--verify") == 1
+    assert here.said() == "model small: models/small is a link that leads nowhere\n"
+
+
+def test_what_nobody_named_is_passed_over_where_it_is_not_there(here: Place) -> None:
+    assert here.run("--verify") == 0
+    assert here.said() == "Nothing is there to verify.\n"
+    assert here.run("--lora", "neon") == 0
+    here.said()
+    assert here.run("--verify") == 0
+    assert here.said() == f"lora neon: as it was fetched ({here.server.url}/neon)\n"
+
+
+def test_a_file_placed_by_hand_is_compared_with_the_catalogue(here: Place) -> None:
+    put(here, "checkpoints/single.safetensors")
+    assert here.run("--verify", "--model", "single") == 0
+    assert f"model single: as the catalogue says (SHA-256 {SHA256})" in here.said()
+    put(here, "checkpoints/single.safetensors", OTHER)
+    for named in ((), ("--model", "single")):
+        assert here.run("--verify", *named) == 1
+        other = hashlib.sha256(OTHER).hexdigest()
+        assert here.said() == f"model single: its SHA-256 is {other}, and the catalogue says {SHA256}\n"
+    put(here, "checkpoints/single.safetensors", SINGLE + b"!")
+    assert here.run("--verify") == 1
+    assert f"it has {len(SINGLE) + 1} bytes, and the catalogue says {len(SINGLE)}" in here.said()
+
+
+def test_without_a_known_hash_it_is_not_verified_and_the_one_it_has_is_told(here: Place) -> None:
+    put(here, "loras/neon.safetensors")
+    told = (
+        f"lora neon: not verified: no note of what was fetched, no SHA-256 in the catalogue; its SHA-256 is {SHA256}\n"
+    )
+    assert here.run("--verify") == 0  # nothing contradicts it
+    assert here.said() == told
+    assert here.run("--verify", "--lora", "neon") == 1  # and nothing says that it is the one that was asked about
+    assert here.said() == told
+    put(here, "loras/neon.safetensors", SINGLE[:-1])
+    assert here.run("--verify") == 1
+    assert here.said() == "lora neon: it was cut: 1 bytes are missing\n"
+
+
+def test_a_folder_placed_by_hand_is_not_verified(here: Place, models: Path) -> None:
+    for name, data in pipeline(models).items():
+        if ".." not in name:
+            put(here, f"small/{name}", data)
+    told = "model small: not verified: a folder without a note of what was fetched"
+    assert here.run("--verify") == 0
+    assert told in here.said()
+    assert here.run("--verify", "--model", "small") == 1
+    assert told in here.said()
+
+
+def test_what_stands_in_no_catalogue_is_told_as_what_it_is(here: Place, models: Path) -> None:
+    (here.root / "mine").symlink_to(models / "small")
+    write(here.root / "checkpoints" / "Big one.safetensors", {name: (1, *shape[1:]) for name, shape in SDXL.items()})
+    write(here.root / "loras" / "glow.safetensors", lora(CROSS, 2048))
+    put(here, "loras/old.ckpt", b"a pickle")
+    put(here, "loras/cut.safetensors", HEAD)
+    put(here, "ip-adapter/faces/config.json", b"{}")
+    assert here.run("--verify") == 1
+    lines = dict(line.split(": ", 1) for line in here.said().splitlines())
+    assert list(lines) == ["model mine", "model Big one", "lora cut", "lora glow", "lora old", "part faces"]
+    assert lines["model mine"].startswith("a folder in the diffusers layout, in no catalogue; not verified: a folder")
+    assert ", in no catalogue; not verified: no note of what was fetched; its SHA-256 is " in lines["model Big one"]
+    glow = hashlib.sha256((here.root / "loras" / "glow.safetensors").read_bytes()).hexdigest()
+    assert lines["lora glow"] == (
+        "a LoRA of the kind lora, sdxl by its tensors, in no catalogue; "
+        f"not verified: no note of what was fetched; its SHA-256 is {glow}"
+    )
+    assert "a .ckpt file is a pickle, which could run anything when it is read" in lines["lora old"]
+    assert lines["lora cut"].endswith(f"in no catalogue; it was cut: {len(SINGLE) - len(HEAD)} bytes are missing")
+    assert here.run("--verify", "--lora", "glow") == 1
+    assert here.said() == f"lora glow: {lines['lora glow']}\n"
+    assert here.run("--verify", "--lora", "nobody", "--model", "../mine") == 2
+    said = here.said()
+    assert "There is no lora 'nobody' in the catalogue or beside it; there are: neon, nowhere, cut, glow, old." in said
+    assert "There is no model '../mine'" in said
+
+
+def test_what_left_the_catalogue_is_still_compared_with_its_note(here: Place) -> None:
+    assert here.run("--lora", "neon") == 0
+    text = (here.root / "catalog.toml").read_text()
+    (here.root / "catalog.toml").write_text(text.replace('id = "neon"', 'id = "other"'))
+    path = here.root / "loras" / "neon.safetensors"
+    here.said()
+    assert here.run("--verify", "--lora", "neon") == 0
+    assert f"in no catalogue; as it was fetched ({here.server.url}/neon)" in here.said()
+    path.write_bytes(OTHER)
+    assert here.run("--verify") == 1
+    assert "neon.safetensors is not what was fetched" in here.said()
+
+
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_what_is_no_file_is_told_and_not_waited_for(here: Place, is_pipe: bool) -> None:
+    path = here.root / "checkpoints" / "single.safetensors"
+    path.parent.mkdir()
+    if is_pipe:
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    assert here.run("--verify") == 1
+    assert here.said() == "model single: models/checkpoints/single.safetensors is no file\n"
