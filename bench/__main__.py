@@ -19,6 +19,7 @@ from bench import (
     client,
     contenders,
     cores,
+    downloads,
     generate,
     jobs,
     ledgers,
@@ -50,6 +51,7 @@ PARTS: dict[str, Callable[[Stage], Part]] = {
     "prompts": prompts.measure,
     "switches": switches.measure,
     "stock": stock.measure,
+    "downloads": downloads.measure,
 }
 PROFILED = {"generate": generate.SHAPE, "certify": certify.MANY}
 COLUMNS = (contenders.OURS, contenders.PLAIN, contenders.NGINX, contenders.NGINX_ONE, contenders.BARE)

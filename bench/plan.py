@@ -33,6 +33,8 @@ class Plan:
     switch_rounds: int
     stock_rounds: int
     stock_hits: int
+    download_rounds: int
+    download_mib: int
 
 
 FULL = Plan(
@@ -55,6 +57,8 @@ FULL = Plan(
     switch_rounds=15,
     stock_rounds=6,
     stock_hits=100,
+    download_rounds=9,
+    download_mib=512,
 )
 QUICK = Plan(
     rounds=2,
@@ -76,6 +80,8 @@ QUICK = Plan(
     switch_rounds=3,
     stock_rounds=2,
     stock_hits=60,
+    download_rounds=3,
+    download_mib=128,
 )
 
 

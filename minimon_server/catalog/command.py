@@ -25,9 +25,9 @@ WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
 HUB: Final = "https://huggingface.co"
 CIVITAI: Final = "https://civitai.com"
-STATUSES: Final = """exit status: 0 all is there; 1 something could not be had or is not what it should be, or what --verify
-named is not there or not verified; 2 a wrong option or catalogue; 3 the disk is too full; 4 a token is missing or does
-not open it; 130 interrupted.
+STATUSES: Final = """exit status: 0 all is there; 1 something could not be had or is not what it should be, or what
+--verify named is not there or not verified; 2 a wrong option or catalogue; 3 the disk is too full; 4 a token is missing
+or does not open it; 130 interrupted.
 environment: HF_TOKEN, HF_ENDPOINT, CIVITAI_TOKEN, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE;
 MINIMON_MODELS_DIR is the folder of the models."""
 
