@@ -15,6 +15,7 @@ import httpx2
 import orjson
 
 from minimon_server.catalog.asking import Asker, Failed, Refused
+from minimon_server.catalog.hashing import GrowingHash, NotKept
 from minimon_server.catalog.header import NotSafetensors, read_header
 from minimon_server.disk import make_folder, sync_folder, write_all, write_whole
 
@@ -85,11 +86,18 @@ class Fetcher:
         """
         make_folder(path.parent)
         part = _Part(path)
+        try:
+            return self._fetched(wanted, part)
+        except NotKept:
+            part.remove()  # the next sync would say nothing of what this one lost
+            raise
+
+    def _fetched(self, wanted: Wanted, part: _Part) -> Fetched:
         resumed = part.size > 0
         while True:
             self._asker.again(lambda: self._more(wanted, part), lambda: part.size)
             try:
-                fetched = _checked(wanted, part.path)
+                fetched = _checked(wanted, part)
             except Refused:
                 part.remove()
                 if not resumed:
@@ -130,8 +138,8 @@ class Fetcher:
             raise Failed(f"{wanted.name}: cut after {part.size} of {limit} bytes")
 
     def _append(self, answer: httpx2.Response, part: _Part, limit: int | None, name: str) -> None:
-        have = part.size
-        with part.appending() as descriptor:
+        have, growing = part.size, part.hash
+        with part.appending() as descriptor, growing.following():
             for piece in answer.iter_raw():
                 have += len(piece)
                 if limit is not None and have > limit:
@@ -143,6 +151,7 @@ class Fetcher:
                     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                         raise NoRoom(f"{name}: the disk is full after {part.size} bytes, which are kept") from None
                     raise
+                growing.grown(len(piece))
                 self._progress.add(len(piece))
 
     @staticmethod
@@ -159,6 +168,7 @@ class _Part:
         self.final = final
         self.path = final.with_name(final.name + ".part")
         self._memo = final.with_name(final.name + ".part.json")
+        self.hash = GrowingHash(self.path)
 
     @property
     def size(self) -> int:
@@ -186,12 +196,15 @@ class _Part:
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self._memo.unlink(missing_ok=True)
+        self.hash = GrowingHash(self.path)
 
     def finish(self) -> None:
         """Give the file its name, durably."""
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            raise NotKept(error.errno, error.strerror) from None
         finally:
             os.close(descriptor)
         self.path.replace(self.final)
@@ -248,9 +261,9 @@ def _strong(answer: httpx2.Response) -> str | None:
     return etag if re.fullmatch(r'"[!#-~]{1,200}"', etag) else None
 
 
-def _checked(wanted: Wanted, path: Path) -> Fetched:
+def _checked(wanted: Wanted, part: _Part) -> Fetched:
     """Return size and hash of a file; raise `Refused` when it is not what it should be."""
-    fetched = hash_of(path)
+    fetched, path = Fetched(*part.hash.whole()), part.path
     if wanted.size is not None and fetched.size != wanted.size:
         raise Refused(f"{wanted.name}: {fetched.size} bytes came, and it should be {wanted.size}")
     if wanted.sha256 is not None and fetched.sha256 != wanted.sha256.lower():
@@ -267,12 +280,7 @@ def _checked(wanted: Wanted, path: Path) -> Fetched:
 
 def hash_of(path: Path) -> Fetched:
     """Return how long a file is and its SHA-256."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while piece := file.read(_BLOCK):
-            digest.update(piece)
-            size += len(piece)
-    return Fetched(size, digest.hexdigest())
+    return Fetched(*GrowingHash(path).whole())
 
 
 def _git_oid(path: Path, size: int) -> str:
