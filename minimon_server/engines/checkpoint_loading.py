@@ -21,6 +21,7 @@ from transformers import CLIPTextConfig, CLIPTokenizer
 from minimon_server.engines.checkpoint_files import FLOATS, VAE_WEIGHTS, Checkpoint, OnDisk
 from minimon_server.engines.checkpoint_shapes import (
     PLACES,
+    Architecture,
     NotSdxl,
     Settings,
     Shapes,
@@ -94,7 +95,6 @@ def load_checkpoint(
 def _loaded(model: Checkpoint, file: Any, place: Place, tell: Loading, known: Known) -> StableDiffusionXLPipeline:
     shapes: Shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 # no mapping
     found = architecture_of(shapes)
-    derived = {"unet": found.unet, "text_encoder": found.text_encoder, "text_encoder_2": found.text_encoder_2}
     if model.vae is None and found.vae is None:
         raise NotSdxl("it holds no VAE, and none was named for it")
     sizes = {part: _mebibytes(file, shapes, part) for part in NETWORKS}
@@ -107,9 +107,7 @@ def _loaded(model: Checkpoint, file: Any, place: Place, tell: Loading, known: Kn
         elif part == "vae" and model.vae is not None:
             parts[part] = _vae_beside(model, place)
         else:
-            said = found.vae if part == "vae" else derived[part]
-            settings = {**(said or {}), **model.configs.get(part, {})}
-            parts[part] = _network(part, settings, _tensors(file, shapes, part), place)
+            parts[part] = _network(part, settings_inside(model, found, part), _tensors(file, shapes, part), place)
         read += sizes[part]
         tell(read, whole)
     for part in TOKENIZERS:
@@ -121,6 +119,12 @@ def _loaded(model: Checkpoint, file: Any, place: Place, tell: Loading, known: Kn
     )
     _tell_strangers(model.name, shapes)
     return assembled(parts, zeros=True)
+
+
+def settings_inside(model: Checkpoint, found: Architecture, part: str) -> Settings:
+    """Return what a part of a single file is built with: what shapes tell, and before it what its folder says."""
+    said: Settings | None = getattr(found, part)
+    return {**(said or {}), **model.configs.get(part, {})}
 
 
 def tokenizer_of(model: Checkpoint, part: str) -> CLIPTokenizer:
@@ -157,12 +161,12 @@ def _network(part: str, settings: Settings, tensors: Tensors, place: Place) -> t
     """Return a network with these weights; raise `ValueError` or `RuntimeError` where they do not fit it."""
     with init_empty_weights(include_buffers=False):
         network = _empty(part, settings)
-    renamed = _renamed(part, settings, tensors, network)
-    _tell_unused(part, tensors, renamed)
+    found = renamed(part, settings, tensors, network)
+    _tell_unused(part, tensors, found)
     dtype = dtype_of(part, place, settings)
     weights = {}
-    for name in list(renamed):  # let go of one by one: there is never a whole second copy
-        weights[name] = renamed.pop(name).to(place.device, dtype)
+    for name in list(found):  # let go of one by one: there is never a whole second copy
+        weights[name] = found.pop(name).to(place.device, dtype)
     report = network.load_state_dict(weights, strict=False, assign=True)
     for what, names in (("lacks", report.missing_keys), ("does not know", report.unexpected_keys)):
         if names:
@@ -179,8 +183,8 @@ def _empty(part: str, settings: Settings) -> Any:
     return kind(CLIPTextConfig(**settings)) if part.startswith("text_encoder") else kind.from_config(dict(settings))
 
 
-def _renamed(part: str, settings: Settings, tensors: Tensors, network: Any) -> Tensors:
-    """Return the weights by the names that the libraries' classes have for them."""
+def renamed(part: str, settings: Settings, tensors: Tensors, network: Any) -> Tensors:
+    """Return the weights by the names that the libraries' classes have for them, which `network` is one of."""
     found: Tensors
     if part == "unet":
         found = _library.convert_ldm_unet_checkpoint(tensors, settings)
@@ -211,9 +215,9 @@ def _mebibytes(file: Any, shapes: Shapes, part: str) -> int:
     return max(1, numbers // 2**20)
 
 
-def _tell_unused(part: str, tensors: Tensors, renamed: Mapping[str, torch.Tensor]) -> None:
+def _tell_unused(part: str, tensors: Tensors, found: Mapping[str, torch.Tensor]) -> None:
     """Tell which tensors of a part nobody wanted: the renaming drops what it does not know."""
-    used = {tensor.data_ptr() for tensor in renamed.values()}
+    used = {tensor.data_ptr() for tensor in found.values()}
     copied = (".in_proj_weight", ".in_proj_bias", "text_projection")
     left = (name for name, tensor in tensors.items() if tensor.data_ptr() not in used and not name.endswith(copied))
     _tell(part, left)

@@ -1,9 +1,12 @@
-"""SHA-256 of files, each computed once as long as its path, inode, size and times of change stay. Judges nothing."""
+"""SHA-256 of files and of parts of them, each computed once as long as the file's path, inode, size and times stay.
+
+Judges nothing.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
@@ -23,28 +26,34 @@ class FileHashes:
         self._log = log
         self._kept = kept
         self._lock = threading.Lock()
-        self._known: dict[Path, tuple[Stamp, str]] = {}
-        self._busy: dict[Path, threading.Lock] = {}
+        self._known: dict[tuple[Path, str], tuple[Stamp, str]] = {}
+        self._busy: dict[tuple[Path, str], threading.Lock] = {}
 
     def of(self, path: Path) -> str:
         """Return the SHA-256 of a file in lower-case hex, read whole if it is new; raise `OSError`."""
+        return self.of_part(path, "", lambda: _digest_of(path))
+
+    def of_part(self, path: Path, part: str, digest: Callable[[], str]) -> str:
+        """Return the SHA-256 of what `part` names of a file, by `digest` if it is new; raise `OSError` as that does.
+
+        What `part` names must follow from the file's bytes alone; "" is the whole file.
+        """
         with self._lock:
-            busy = self._busy.setdefault(path, threading.Lock())
+            busy = self._busy.setdefault((path, part), threading.Lock())
         with busy:
             stamp = sure_stamp_of(path)
-            known = self._known.get(path)
+            known = self._known.get((path, part))
             if known is not None and known[0] == stamp:
                 return known[1]
-            kept = self._kept.find(path, stamp) if self._kept else None
+            kept = self._kept.find(path, stamp, part) if self._kept else None
             if kept is not None:
-                self._known[path] = stamp, kept
+                self._known[path, part] = stamp, kept
                 return kept
-            with path.open("rb") as file:
-                found = file_digest(file, "sha256").hexdigest()
+            found = digest()
             if sure_stamp_of(path) == stamp:  # else somebody writes it, and the next one reads it again
-                self._known[path] = stamp, found
+                self._known[path, part] = stamp, found
                 if self._kept:
-                    self._kept.keep(path, stamp, found)
+                    self._kept.keep(path, stamp, found, part)
             return found
 
     def of_all(self, paths: Iterable[Path]) -> str | None:
@@ -93,3 +102,8 @@ class Hashing:
     def found(self) -> Mapping[str, str | None]:
         """What is known now."""
         return self._found
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,8 @@
-"""SHA-256 of files on the disk, for the next start: one small file, which several processes write. Reads no weights.
+"""SHA-256 of files and of parts of them on the disk, for the next start: one small file, which several processes write.
 
 A hash counts for the very state of a file that it was computed of: device, inode, size, time of change, and time of the
-node's change, which nobody can set back. Whatever is wrong with the file is logged, and hashes are computed anew.
+node's change, which nobody can set back. Whatever is wrong with the file is logged, and hashes are computed anew. Reads
+no weights.
 """
 
 from __future__ import annotations
@@ -52,14 +53,17 @@ class KeptHashes:
         self._closed = False  # it is there and cannot be read: it is not written over
         self._told: set[tuple[str, str]] = set()
 
-    def find(self, file: Path, stamp: Stamp) -> str | None:
-        """Return the SHA-256 of a file in just this state, in lower-case hex; None where nobody has computed it."""
+    def find(self, file: Path, stamp: Stamp, part: str = "") -> str | None:
+        """Return the SHA-256 of a file in just this state, in lower-case hex; None where nobody has computed it.
+
+        `part` names what was hashed of it, "" the whole.
+        """
         with self._lock:
             self._read()
-            kept = self._files.get(str(file.absolute()))
+            kept = self._files.get(_name(file, part))
         return kept[1] if kept is not None and kept[0] == stamp else None
 
-    def keep(self, file: Path, stamp: Stamp, digest: str) -> None:
+    def keep(self, file: Path, stamp: Stamp, digest: str, part: str = "") -> None:
         """Keep a hash for the next start, if that is worth it; what hinders that is logged, and hinders nothing else.
 
         `stamp` is that of `file_stamps.sure_stamp_of`: device, inode, size, and both times.
@@ -74,8 +78,8 @@ class KeptHashes:
                     self._read()  # what others have written meanwhile stays
                     if self._closed:
                         return  # as was told
-                    self._files.pop(str(file.absolute()), None)
-                    self._files[str(file.absolute())] = stamp, digest
+                    self._files.pop(_name(file, part), None)
+                    self._files[_name(file, part)] = stamp, digest
                     self._write()
         except OSError as error:
             self._tell("hashes are not kept", error)
@@ -132,6 +136,11 @@ class KeptHashes:
         if (event, reason) not in self._told:
             self._told.add((event, reason))
             self._log.warning(event, file=str(self._path), reason=reason)
+
+
+def _name(file: Path, part: str) -> str:
+    """Return what a hash is kept under: no path has a NUL in it."""
+    return f"{file.absolute()}\0{part}" if part else str(file.absolute())
 
 
 def _files_in(path: Path) -> Files:

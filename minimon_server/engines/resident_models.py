@@ -127,7 +127,7 @@ class ResidentModels:
     def load(self, name: str, folder: OnDisk, ladder: Ladder, tell: Loading) -> Loaded:
         """Read a model from the disk, but for parts that are in memory; room is made first. Raise as loading does."""
         stamps = stamps_of(chain.from_iterable(weight_files(folder).values()))
-        contents = contents_of(folder, str(self._place.dtype))
+        contents = contents_of(folder, self._place)
         self._tidy(name, self._shared(contents).values())
         shared = self._shared(contents)  # some may have been lost
         sizes = {part: self._parts[part].size for part in shared.values()}
@@ -189,11 +189,10 @@ class ResidentModels:
         """Return the networks that are in memory already, by their names in the pool."""
         found = {}
         for network, content in contents.items():
-            part = self._parts.get(content.key)
-            if part is None or part.content is None or stamps_of(part.stamps) != part.stamps:
-                continue
-            if content.equals(part.content, self._hashes):
-                found[network] = content.key
+            for name, part in self._parts.items():
+                if content.is_that_of(part.content, part.stamps, self._hashes):
+                    found[network] = name
+                    break
         return found
 
     def _tidy(self, name: str, parts: Iterable[str]) -> None:
@@ -238,8 +237,9 @@ class ResidentModels:
             if network in shared:
                 continue
             content = contents.get(network)
-            # The same samples and another whole: nobody shares it.
-            key = f"{network} of {name}" if content is None or content.key in self._parts else content.key
+            # The same samples and another whole: it has a name that no part ever had.
+            is_new = content is not None and content.key not in self._parts
+            key = content.key if content and is_new else f"{network} of {name}, load {self._tally.loads}"
             own = {path: stamps[path] for path in files[network] if path in stamps}
             module = getattr(pipeline, network)
             added[key] = _Part(module, content, parts_bytes([module]), own, done if network == "unet" else None)
