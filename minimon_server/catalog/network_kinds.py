@@ -1,4 +1,4 @@
-"""What kind of adapter a LoRA file holds and for which models, by names and shapes of its tensors. Reads no file.
+"""What kind of adapter a LoRA file holds and for which models, by names and shapes of its tensors.
 
 The names are those of kohya's trainers (`lora_unet_…`), of LyCORIS (the same, other endings), and of peft and
 diffusers (`unet.….lora_A.weight`). How each kind builds its change of a weight W, of `out` rows and `in` columns:
@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from minimon_server.catalog.checkpoint_kinds import BY_CONTEXT, UNKNOWN
-from minimon_server.catalog.header import Header
+from minimon_server.catalog.header import Header, NotSafetensors, read_header
 from minimon_server.engines.adapter_names import plain
+from minimon_server.engines.peft_folders import WEIGHTS, BadPeft, read_settings
 
 Shape = tuple[int, ...]
 
@@ -70,6 +72,20 @@ def network_kind(header: Header) -> NetworkKind:
     if network == "lora":
         network = "dora" if dora else "locon" if any(map(_is_spatial, modules.values())) else "lora"
     return NetworkKind(network, _base(modules), dora)
+
+
+def peft_kind(folder: Path) -> NetworkKind:
+    """Return what kind of adapter a folder holds as PEFT saves it.
+
+    Raise `NotSafetensors` with the reason, or `OSError`.
+    """
+    try:
+        said = read_settings(folder)
+        header = read_header(folder / WEIGHTS)
+        said.check(header.shapes)
+    except BadPeft as error:
+        raise NotSafetensors(str(error)) from None
+    return network_kind(Header({said.name(name): shape for name, shape in header.shapes.items()}, {}))
 
 
 def _modules(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:

@@ -9,14 +9,15 @@ from typing import Final
 
 from minimon_server.catalog import words
 from minimon_server.catalog.checkpoint_kinds import UNKNOWN, CheckpointKind, checkpoint_kind
-from minimon_server.catalog.dropped import Dropped, DroppedFiles
+from minimon_server.catalog.dropped import Dropped, DroppedFiles, Whole
 from minimon_server.catalog.entries import Catalogue, Defaults, LoraEntry, ModelEntry, PartEntry
 from minimon_server.catalog.kept import KeptCatalogue
-from minimon_server.catalog.network_kinds import NetworkKind, network_kind
+from minimon_server.catalog.network_kinds import NetworkKind, network_kind, peft_kind
 from minimon_server.catalog.single_files import USUAL_SIDE, told_of_file
 from minimon_server.engines.checkpoint_files import CHECKPOINTS
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.model_info import APPLIED_NETWORKS, LoraInfo, ModelInfo
+from minimon_server.engines.peft_folders import files_of_adapter, is_peft_folder
 from minimon_server.engines.schedulers import most_steps
 from minimon_server.engines.weight_files import ADAPTERS
 from minimon_server.errors import Text
@@ -38,7 +39,10 @@ class Stock:
         self._checkpoints = DroppedFiles(
             root / CHECKPOINTS, checkpoint_kind, lambda problem: CheckpointKind(problem=problem), log
         )
-        self._loras = DroppedFiles(root / ADAPTERS, network_kind, lambda problem: NetworkKind(problem=problem), log)
+        saved = Whole(is_peft_folder, files_of_adapter, peft_kind)
+        self._loras = DroppedFiles(
+            root / ADAPTERS, network_kind, lambda problem: NetworkKind(problem=problem), log, saved
+        )
         self._shadowed: set[str] = set()
         self._contradicted: dict[str, str] = {}  # entries of the catalogue that ask too much of their model, and how
         self._told: dict[str, object] = {}
@@ -58,7 +62,7 @@ class Stock:
         return list(self._lora_infos(self._kept.now()))
 
     def lora_file(self, name: str) -> Path | None:
-        """Return the file of a LoRA by its id; None where there is none that could be read."""
+        """Return the file of a LoRA by its id, or its folder; None where there is none that could be read."""
         entry = next((entry for entry in self._kept.now().lora if entry.id == name), None)
         found = self._loras.look().get(name if entry is None else Path(entry.place).stem)
         return None if found is None or found.kind.problem else self._root / ADAPTERS / found.file

@@ -27,6 +27,7 @@ from minimon_server.engines.adapter_deltas import (
 )
 from minimon_server.engines.adapter_names import Layer, LayerNames, split
 from minimon_server.engines.host_copies import copies
+from minimon_server.engines.peft_folders import WEIGHTS, BadPeft, read_settings
 
 PEFT_SETTINGS: Final = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
 NO_SCALING: Final = Scaling()
@@ -87,15 +88,28 @@ class Adapter:
 
 
 def read_file(path: Path) -> AdapterFile:
-    """Return what the file at `path` holds, its tensors mapped; raise `BadAdapter` when it is no safetensors file."""
+    """Return what the file at `path` holds, or a folder as PEFT saves it, the tensors mapped; raise `BadAdapter`."""
     try:
+        if path.is_dir():
+            return _read_folder(path)
         with safe_open(path, framework="pt") as file:
             settings = _settings((file.metadata() or {}).get(PEFT_SETTINGS))
             return AdapterFile({key: file.get_tensor(key) for key in file.keys()}, settings)  # noqa: SIM118 # no dict
+    except BadPeft as error:
+        raise BadAdapter(str(error)) from None
     except SafetensorError:
         raise BadAdapter("it is not a whole safetensors file") from None
     except OSError as error:
         raise BadAdapter(f"it cannot be read ({(error.strerror or 'error').lower()})") from None
+
+
+def _read_folder(path: Path) -> AdapterFile:
+    """Return the tensors of a folder, each with the network that it is of, and the folder's own settings."""
+    said = read_settings(path)
+    with safe_open(path / WEIGHTS, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # no dict
+    said.check({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    return AdapterFile({said.name(key): tensor for key, tensor in tensors.items()}, said.told)
 
 
 def fitted(file: AdapterFile, names: LayerNames, layers: Mapping[Layer, Any]) -> Adapter:

@@ -57,20 +57,27 @@ class FileHashes:
             return found
 
     def of_all(self, paths: Iterable[Path]) -> str | None:
-        """Return the hash of one file, or one over the names and hashes of several; None where there is none.
+        """Return the hash of one file, or that of `of_several`; None where there is none.
 
-        The latter is the SHA-256 of a line `<sha256>  <folder>/<name>` a file, sorted: as `sha256sum` writes them.
         A file that cannot be read is told in the log, and nothing is returned.
         """
-        found = sorted(set(paths))
+        found = set(paths)
         try:
-            if len(found) == 1:
-                return self.of(found[0])
-            lines = [f"{self.of(path)}  {path.parent.name}/{path.name}\n" for path in found]
+            return self.of_several(found) if found else None
         except OSError as error:
             self._log.warning("file has no hash", reason=(error.strerror or type(error).__name__).lower())
             return None
-        return sha256("".join(lines).encode()).hexdigest() if lines else None
+
+    def of_several(self, paths: Iterable[Path]) -> str:
+        """Return the hash of one file, or one over the names and hashes of several; raise `OSError`.
+
+        The latter is the SHA-256 of a line `<sha256>  <folder>/<name>` a file, sorted: as `sha256sum` writes them.
+        """
+        found = sorted(set(paths))
+        if len(found) == 1:
+            return self.of(found[0])
+        lines = [f"{self.of(path)}  {path.parent.name}/{path.name}\n" for path in found]
+        return sha256("".join(lines).encode()).hexdigest()
 
     def begin(self, parts: Mapping[str, Sequence[Path]]) -> Hashing:
         """Compute the hash of each part's files on a thread of its own, while whoever asked goes on."""

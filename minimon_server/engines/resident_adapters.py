@@ -19,6 +19,7 @@ from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.file_stamps import stamp_of
 from minimon_server.engines.host_copies import give_pinned_memory_back, pinned_bytes
 from minimon_server.engines.memory_tally import MemoryTally
+from minimon_server.engines.peft_folders import digest_of_adapter, files_of_adapter
 from minimon_server.engines.residency import HOST, Residency, Tier
 from minimon_server.engines.sdxl_memory import is_out_of_memory
 from minimon_server.logs import Logger
@@ -122,10 +123,10 @@ class ResidentAdapters:
     def _read(self, wanted: Wanted) -> AdapterFile:
         """Return what a file holds that is surely the one whose digest is known; raise `BadAdapter`."""
         try:
-            stamp = stamp_of(wanted.path)
-            same = self._hashes.of(wanted.path) == wanted.digest
+            stamps = [stamp_of(one) for one in files_of_adapter(wanted.path)]
+            same = digest_of_adapter(wanted.path, self._hashes) == wanted.digest
             file = read_file(wanted.path)
-            if same and stamp_of(wanted.path) == stamp:
+            if same and [stamp_of(one) for one in files_of_adapter(wanted.path)] == stamps:
                 return file
         except OSError as error:
             raise BadAdapter(f"it cannot be read ({(error.strerror or 'error').lower()})") from None

@@ -10,6 +10,7 @@ from minimon_server.engines.adapter_deltas import BadAdapter
 from minimon_server.engines.adapter_stack import MOST_NAMED, AdapterStack, Wanted
 from minimon_server.engines.file_hashes import FileHashes, Hashing
 from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault
+from minimon_server.engines.peft_folders import digest_of_adapter
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.weight_files import FindAdapter
 
@@ -69,7 +70,7 @@ def _wanted(use: AdapterUse, find: FindAdapter, hashes: FileHashes) -> Wanted:
     if path is None:
         raise EngineFault(f"There is no adapter (LoRA) {use.name} here.")
     try:
-        return Wanted(use.name, path, hashes.of(path), use.weight)
+        return Wanted(use.name, path, digest_of_adapter(path, hashes), use.weight)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise EngineFault(f"The adapter (LoRA) {use.name} cannot be read: {reason}.") from None

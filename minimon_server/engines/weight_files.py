@@ -9,8 +9,9 @@ from typing import Final
 from minimon_server.engines.checkpoint_files import VAE_WEIGHTS, Checkpoint, Models, OnDisk
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.model_folders import NETWORKS, BrokenModel, ModelFolders
+from minimon_server.engines.peft_folders import files_of_adapter, is_peft_folder
 
-# The file of an adapter by its id; None: there is none.
+# The file of an adapter by its id, or the folder that it is as PEFT saves it; None: there is none.
 FindAdapter = Callable[[str], Path | None]
 ADAPTERS: Final = "loras"  # inside the folder of models
 
@@ -56,16 +57,19 @@ def hashes_here(
     for name in adapters:
         path = find(name)
         if path is not None:
-            files[f"loras.{name}"] = [path]
+            files[f"loras.{name}"] = files_of_adapter(path)
     found = {name: hashes.of_all(paths) for name, paths in files.items()}
     return {name: digest for name, digest in found.items() if digest is not None}
 
 
 def by_stem(root: Path) -> FindAdapter:
-    """Return what finds `<id>.safetensors` in the folder of adapters of a folder of models."""
+    """Return what finds `<id>.safetensors`, or a folder `<id>` as PEFT saves it, among the adapters of a folder."""
 
     def find(name: str) -> Path | None:
-        path = root / ADAPTERS / f"{name}.safetensors"
-        return path if path.name == f"{name}.safetensors" and path.parent == root / ADAPTERS and path.exists() else None
+        folder = root / ADAPTERS / name
+        if not name or folder.name != name or folder.parent != root / ADAPTERS:
+            return None
+        path = folder.with_name(f"{name}.safetensors")
+        return path if path.exists() else folder if is_peft_folder(folder) else None
 
     return find
