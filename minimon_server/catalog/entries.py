@@ -114,8 +114,8 @@ class Source(Member):
 
     @property
     def is_pinned(self) -> bool:
-        """Whether what is fetched is the same for ever: by its SHA-256, or by a commit, which holds its hashes."""
-        return self.is_known and bool(self.sha256 or (self.hub and COMMIT.fullmatch(self.revision)))
+        """Whether it is the same for ever: by its SHA-256, or by a commit, which holds its hashes."""
+        return (self.is_known or self.local) and bool(self.sha256 or (self.hub and COMMIT.fullmatch(self.revision)))
 
 
 class Defaults(Member):

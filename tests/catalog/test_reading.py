@@ -35,7 +35,8 @@ def test_the_shipped_one_is_right_and_says_what_is_pinned() -> None:
     assert [model.id for model in read.model] == ["sdxl-base", "pony-xl-v6", "sdxl-turbo", "minimon-tiny"]
     assert [lora.id for lora in read.lora] == ["style-anime", "character-detailed", "ink", "synthwave", "watercolour"]
     assert [model.source.is_pinned for model in read.model] == [True, True, True, False]
-    assert not any(lora.source.is_known or lora.source.is_pinned for lora in read.lora)
+    assert not any(lora.source.is_known for lora in read.lora)
+    assert [lora.source.is_pinned for lora in read.lora] == [False, False, True, True, True]
     assert read.model[1].loras == ("style-anime", "character-detailed")
     assert (read.lora[0].default_weight, read.lora[0].trigger_words) == (0.75, ("anime style", "detailed"))
     assert (read.lora[1].default_weight, read.lora[1].trigger_words) == (0.6, None)

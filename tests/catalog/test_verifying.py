@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from minimon_server.catalog.command import main
 from tests.catalog.files import SDXL, write
 from tests.catalog.hub_scene import HEAD, SINGLE, Place, pipeline
 from tests.catalog.test_kinds import CROSS, lora
+from tests.support import HOME
 
 SHA256 = hashlib.sha256(SINGLE).hexdigest()
 OTHER = SINGLE[:-1] + b"!"
@@ -131,3 +133,9 @@ def test_what_is_no_file_is_told_and_not_waited_for(here: Place, is_pipe: bool) 
         path.mkdir()
     assert here.run("--verify") == 1
     assert here.said() == "model single: models/checkpoints/single.safetensors is no file\n"
+
+
+def test_the_loras_that_ship_are_those_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = [word for name in ("ink", "synthwave", "watercolour") for word in ("--lora", name)]
+    assert main(["--verify", *shipped], {}, HOME / "models") == 0
+    assert capsys.readouterr().err.count("as the catalogue says") == 3
