@@ -62,7 +62,7 @@ def planned(options: argparse.Namespace) -> Plan:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Measure SDXL's sizes on one GPU.")
     parser.add_argument("--small", action="store_true", help="small networks on the CPU: whether the harness works")
-    parser.add_argument("--tasks", help="some of them, such as: peaks,plain,host,eager,compiled+graphs,server")
+    parser.add_argument("--tasks", help="some of them, such as: peaks,plain,host,eager,blocks+graphs,server")
     parser.add_argument("--batches", type=_batches, help="such as: 1,8")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the result files")
     return parser.parse_args()

@@ -65,7 +65,7 @@ def _value(part: str) -> Pick:
 
 
 def _in_16_bits(mode: str) -> bool:
-    return mode in ("eager", "graphs", "compiled", "compiled+graphs")
+    return mode in ("eager", "graphs", "blocks", "blocks+graphs", "compiled", "compiled+graphs")
 
 
 def _in_fp8(mode: str) -> bool:

@@ -13,33 +13,41 @@ from bench.gpu.plan import QUANTISATIONS
 from bench.gpu.quantisation import quantise
 from bench.gpu.sizes import TOKENS
 from bench.gpu.weights import Networks
+from minimon_server.engines.compiled_regions import CompiledRegions
+from minimon_server.engines.compiled_unet import MODES
+from minimon_server.engines.sdxl_loading import forget_signatures
 
-MOST_GRAPHS: Final = 64  # compiled versions of one function: a batch and a size each
+MOST_GRAPHS: Final = 256  # compiled versions of one function: a batch, a size and a shape of block each
 Call = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One way: a quantisation of the UNet or none, compiled or not, captured as CUDA graphs or not."""
+    """One way: a quantisation of the UNet or none; what is compiled, if anything; captured as CUDA graphs or not.
+
+    `blocks`: those of the UNet, as the engine does it; `compiled`: every call as a whole.
+    """
 
     name: str
     quantisation: str | None
     compiled: bool
     graphs: bool
+    blocks: bool = False
 
     @classmethod
     def parse(cls, name: str) -> Mode:
-        """Return the mode of a name such as `eager`, `compiled`, `fp8+compiled+graphs`; raise `BenchError`."""
+        """Return the mode of a name such as `eager`, `compiled`, `fp8+blocks+graphs`; raise `BenchError`."""
         parts = name.split("+")
-        known = {"eager", "compiled", "graphs", *QUANTISATIONS}
+        known = {"eager", "compiled", "blocks", "graphs", *QUANTISATIONS}
         quantisations = [part for part in parts if part in QUANTISATIONS]
         if not set(parts) <= known or len(set(parts)) < len(parts) or len(quantisations) > 1:
             raise BenchError(
-                f"there is no mode {name}; it is made of: eager, compiled, graphs, {', '.join(QUANTISATIONS)}"
+                f"there is no mode {name}; it is made of: eager, blocks, compiled, graphs, {', '.join(QUANTISATIONS)}"
             )
-        if "eager" in parts and "compiled" in parts:
-            raise BenchError(f"{name}: what is compiled is not eager")
-        return cls(name, quantisations[0] if quantisations else None, "compiled" in parts, "graphs" in parts)
+        if len({"eager", "blocks", "compiled"} & set(parts)) > 1:
+            raise BenchError(f"{name}: it is eager, or compiled as a whole, or in blocks")
+        told = "compiled" in parts, "graphs" in parts, "blocks" in parts
+        return cls(name, quantisations[0] if quantisations else None, *told)
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,13 @@ def prepare(networks: Networks, mode: Mode, backend: str | Call = "inductor") ->
     if mode.quantisation is not None:
         quantise(networks.unet, mode.quantisation)
     calls = calls_of(networks)
+    torch._dynamo.config.recompile_limit = MOST_GRAPHS
+    if mode.blocks:
+        forget_signatures(networks.unet)
+        autotune = MODES[networks.unet.device.type] if backend == "inductor" else None
+        CompiledRegions(networks.unet, autotune, backend).is_on = True
     if not mode.compiled:
         return calls
-    torch._dynamo.config.recompile_limit = MOST_GRAPHS
     with torch.no_grad():
         # transformers hangs its hooks in at an encoder's first call, which would break the graph in pieces.
         calls.text(torch.zeros(1, TOKENS, dtype=torch.long, device=networks.text_encoder.device))

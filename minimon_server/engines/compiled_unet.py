@@ -1,8 +1,8 @@
-"""A UNet that is compiled for each size that it is asked for, up to a number of them. Knows no queue, keeps no file.
+"""A UNet whose blocks are compiled for each size that it is asked for, up to a number. Knows no queue, keeps no file.
 
-One graph a size (`dynamic=False`): rows, height, width and tokens together are a bucket. What no bucket serves, because
-there are enough of them already, is computed as it is written, and the log says so. Torch keeps the graphs' code on the
-disk, in the folder of TORCHINDUCTOR_CACHE_DIR; weights are not part of it, so that models of one shape share it.
+Nothing is dynamic: rows, height, width and tokens together are a bucket, with graphs for each shape of block. What no
+bucket serves, because there are enough of them already, is computed as it is written, and the log says so. Torch keeps
+the graphs' code on the disk, in the folder of TORCHINDUCTOR_CACHE_DIR; weights are not part of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from minimon_server.engines.acceleration_plan import Accelerations, Chosen
+from minimon_server.engines.compiled_regions import CompiledRegions
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.sdxl_loading import forget_signatures
 from minimon_server.engines.sdxl_memory import is_out_of_memory
@@ -52,15 +53,14 @@ class CompiledUnet:
         forget_signatures(network)
         self._whole = network.forward
         self._dtype = network.dtype
-        mode = MODES[device] if backend == "inductor" else None
-        self._compiled: Any = torch.compile(self._whole, dynamic=False, fullgraph=True, mode=mode, backend=backend)
+        self._regions = CompiledRegions(network, MODES[device] if backend == "inductor" else None, backend)
         self._plan, self._log, self._most = plan, log, most
         self._buckets: set[Bucket] = set()
         self._refused: set[Bucket] = set()
         self._broken = False
         self.only_known = False  # raise `NoGraph` where a graph would have to be made, which takes minutes
         self.tell: Callable[[], None] = lambda: None  # called before a bucket is compiled, which takes minutes
-        _allow_graphs(most)
+        _allow_graphs(most * self._regions.count)
         self._network, self._attention = network, _attention_of(network)
         network.forward = self
 
@@ -80,11 +80,10 @@ class CompiledUnet:
         bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape)
         if not self._is_served(bucket, sample.dtype):
             return self._whole(sample, timestep, encoder_hidden_states, **named)
-        # One graph a bucket: a Python number as the time would be one for each, and so might a part of another tensor,
-        # one time for all rows beside one for each, or another order of strides.
-        times = times_of(timestep, sample).clone(memory_format=torch.contiguous_format)
         try:
-            found = self._compiled(sample.contiguous(), times, encoder_hidden_states.contiguous(), **named)
+            # The same graphs for a bucket: another order of strides might be others.
+            with self._regions.in_effect():
+                found = self._whole(sample.contiguous(), timestep, encoder_hidden_states.contiguous(), **named)
         except Exception as error:  # whatever dynamo, inductor, triton and a compiler raise
             # What a graph that is there raises is no failure of the compiler, unless dynamo says that it is.
             is_dynamos = isinstance(error, TorchDynamoException | FailOnRecompileLimitHit)
@@ -121,20 +120,12 @@ class CompiledUnet:
         return True
 
 
-def times_of(timestep: Any, sample: torch.Tensor) -> torch.Tensor:
-    """Return the time of every row of `sample` on its device, in float32, whichever numbers a scheduler holds it in.
-
-    The same to the last bit: the network expands it so, and makes float32 of it before anything else (diffusers 0.42.1,
-    `get_timestep_embedding`).
-    """
-    return torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample))
-
-
 def _allow_graphs(most: int) -> None:
     """Let torch hold `most` graphs more.
 
-    It counts by code, which all UNets share, live and gone, and would give up after eight at a time and 256 in all.
-    What was allowed so far is no more than all of them together may have made: so it never gives up before they do.
+    It counts by code, which all blocks of a kind share, live and gone, and would give up after eight at a time and 256
+    in all. What was allowed so far is no less than what all of them together may have made: so it never gives up before
+    they do.
     """
     torch._dynamo.config.recompile_limit += most
     torch._dynamo.config.accumulated_recompile_limit += most

@@ -22,7 +22,6 @@ from minimon_server.engines.captured_graphs import (
     recorded_by_calling,
     recorded_on_cuda,
 )
-from minimon_server.engines.compiled_unet import times_of
 from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.sdxl_landing import packed
 from minimon_server.errors import Text
@@ -102,6 +101,15 @@ class CapturedUnet:
         added = {"text_embeds": pooled, "time_ids": sizes}
         found: tuple[torch.Tensor, ...] = self._whole(sample, times, words, added_cond_kwargs=added, return_dict=False)
         return found
+
+
+def times_of(timestep: Any, sample: torch.Tensor) -> torch.Tensor:
+    """Return the time of every row of `sample` on its device, in float32, whichever numbers a scheduler holds it in.
+
+    The same to the last bit: the network expands it so, and makes float32 of it before anything else (diffusers 0.42.1,
+    `get_timestep_embedding`).
+    """
+    return torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample))
 
 
 def drop_stale_graphs(pipeline: Any, parts: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.attention import BasicTransformerBlock
 
 from minimon_server.engines.captured_graphs import (
     ATTRIBUTE,
@@ -146,13 +147,13 @@ class Small(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.inner = torch.nn.Linear(8, 8).requires_grad_(False)
+        self.inner: Any = BasicTransformerBlock(8, 1, 8).requires_grad_(False)
 
     def forward(
         self, sample: Any, timestep: Any, encoder_hidden_states: Any, added_cond_kwargs: Any, return_dict: bool
     ) -> tuple[torch.Tensor]:
         more = encoder_hidden_states.mean() + added_cond_kwargs["text_embeds"].mean()
-        return (self.inner(sample) * timestep[:, None] + more + added_cond_kwargs["time_ids"].sum(),)
+        return (self.inner(sample[None])[0] * timestep[:, None] + more + added_cond_kwargs["time_ids"].sum(),)
 
 
 def evaluated(network: Any, rows: int, time: Any) -> torch.Tensor:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from minimon_server.engines.compiled_unet import times_of
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
+from minimon_server.engines.sdxl_graphs import times_of
 from minimon_server.logs import Logger
 from tests.engines.graph_scene import go_on, recorded, with_graphs
 from tests.small_pipeline import unet

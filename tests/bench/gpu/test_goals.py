@@ -62,7 +62,9 @@ def test_other_cards_and_small_networks_are_not_judged() -> None:
 def test_modes_are_read_and_nonsense_is_refused() -> None:
     assert Mode.parse("fp8+compiled+graphs") == Mode("fp8+compiled+graphs", "fp8", compiled=True, graphs=True)
     assert Mode.parse("eager") == Mode("eager", None, compiled=False, graphs=False)
-    for wrong in ("fp16", "fp8+int8", "eager+compiled", "graphs+graphs", ""):
+    served = Mode("fp8+blocks+graphs", "fp8", compiled=False, graphs=True, blocks=True)
+    assert Mode.parse("fp8+blocks+graphs") == served
+    for wrong in ("fp16", "fp8+int8", "eager+compiled", "blocks+compiled", "graphs+graphs", ""):
         with pytest.raises(BenchError):
             Mode.parse(wrong)
     named = {task for plan in (FULL, SMALL) for task in plan.tasks} - {"peaks", "plain", "host", "server"}

@@ -21,6 +21,7 @@ from bench.gpu.plan import HOST, PEAKS, PLAIN, SMALL, Plan
 from bench.gpu.rows import Found, Lines, read
 from bench.gpu.stages import DRAFT, STAGES, TEXT, UNET, VAE, calls_by_stage, inputs
 from bench.gpu.weights import build, check
+from minimon_server.engines.compiled_regions import KINDS
 from minimon_server.engines.sdxl_loading import Place
 
 CPU = torch.device("cpu")
@@ -112,6 +113,20 @@ def test_every_call_compiles_whole(plan: Plan) -> None:
         for count, (stage, call) in enumerate(calls_by_stage(calls).items(), 1):
             call(*inputs(plan.of, place, 1, plan.of.turbo_side).of(stage))
             assert graphs.frame_count == count, stage
+
+
+@pytest.mark.torture
+def test_the_unets_blocks_compile_each_shape_once_and_nothing_else(plan: Plan) -> None:
+    graphs = CompileCounter()
+    networks = build(plan.of, CPU, torch.float32)
+    calls = prepare(networks, Mode.parse("blocks"), backend=graphs)
+    place, blocks = Place(CPU, torch.float32, "a test"), sum(isinstance(one, KINDS) for one in networks.unet.modules())
+    with torch.inference_mode():
+        for stage, call in calls_by_stage(calls).items():
+            before = graphs.frame_count
+            call(*inputs(plan.of, place, 1, plan.of.turbo_side).of(stage))
+            assert (graphs.frame_count > before) == (stage == UNET), stage
+    assert graphs.frame_count < blocks
 
 
 def test_weights_are_normal_and_follow_from_their_seed(plan: Plan) -> None:
