@@ -11,11 +11,12 @@ from minimon_server.catalog.checkpoint_kinds import UNKNOWN, checkpoint_kind
 from minimon_server.catalog.dropped import PICKLES, REFUSED
 from minimon_server.catalog.entries import Catalogue
 from minimon_server.catalog.header import Header, NotSafetensors, read_header
-from minimon_server.catalog.network_kinds import network_kind
+from minimon_server.catalog.network_kinds import network_kind, peft_kind
 from minimon_server.catalog.plans import Kind
 from minimon_server.engines.checkpoint_files import CHECKPOINTS
 from minimon_server.engines.ip_adapter_files import ROOT as IP_ADAPTERS
 from minimon_server.engines.model_folders import BrokenModel, read_model
+from minimon_server.engines.peft_folders import is_peft_folder
 from minimon_server.engines.weight_files import ADAPTERS
 
 
@@ -32,8 +33,8 @@ class Unlisted:
 def unlisted(root: Path, catalogue: Catalogue) -> Iterator[Unlisted]:
     """Yield what can be asked for and stands in no catalogue: folders of models, single files, LoRAs, IP-Adapters.
 
-    Of two with one id the catalogue's counts, then the folder, as for the server. Raise `OSError` for a folder that
-    cannot be listed.
+    Of two with one id the catalogue's counts, then a model's folder, then a LoRA's file, as for the server. Raise
+    `OSError` for a folder that cannot be listed.
     """
     models = {entry.id for entry in catalogue.model}
     for path in _in(root):
@@ -42,7 +43,12 @@ def unlisted(root: Path, catalogue: Catalogue) -> Iterator[Unlisted]:
             yield Unlisted("model", path.name, path.name, _of_folder(path))
     yield from _files(root, CHECKPOINTS, "model", models)
     loras = {name for entry in catalogue.lora for name in (entry.id, Path(entry.place).stem)}
-    yield from _files(root, ADAPTERS, "lora", loras)
+    for one in _files(root, ADAPTERS, "lora", loras):
+        loras.add(one.id)
+        yield one
+    for path in _in(root / ADAPTERS):
+        if path.name not in loras and is_peft_folder(path):
+            yield Unlisted("lora", path.name, f"{ADAPTERS}/{path.name}", _of_peft_folder(path))
     parts = {entry.id for entry in catalogue.part}
     for path in _in(root / IP_ADAPTERS):
         if path.is_dir() and path.name not in parts:
@@ -73,6 +79,19 @@ def _of_folder(path: Path) -> str:
     except BrokenModel as error:
         return f"a folder that {words.unusable(str(error)).en}"
     return f"a folder in the diffusers layout{_for(base)}"
+
+
+def _of_peft_folder(path: Path) -> str:
+    try:
+        found = peft_kind(path)
+        problem = found.problem
+    except NotSafetensors as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"cannot be read ({(error.strerror or 'error').lower()})"
+    if problem:
+        return f"a folder that {words.unusable(problem).en}"
+    return f"a LoRA of the kind {found.network} as PEFT saves it{_for(found.base)}"
 
 
 def _of_file(path: Path, kind: Kind) -> str:

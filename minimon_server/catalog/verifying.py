@@ -15,6 +15,7 @@ from minimon_server.catalog.plans import Item, Kind, items_of
 from minimon_server.catalog.receipts import Receipt, differences, read_receipt
 from minimon_server.catalog.unlisted import unlisted
 from minimon_server.catalog.words import how_to_get
+from minimon_server.engines.peft_folders import is_peft_folder
 
 NOBODY_SAYS: Final = Source()
 
@@ -48,17 +49,20 @@ def subjects_of(catalogue: Catalogue, root: Path) -> dict[tuple[str, str], Subje
 
     Raise `OSError` for a folder that cannot be listed.
     """
-    found = [_catalogued(item) for item in items_of(catalogue)]
+    found = [_catalogued(item, root) for item in items_of(catalogue)]
     for one in unlisted(root, catalogue):
         is_folder = (root / one.place).is_dir()
         found.append(Subject(one.kind, one.id, one.place, is_folder, told=f"{one.told}, in no catalogue; "))
     return {(one.kind, one.id): one for one in found}
 
 
-def _catalogued(item: Item) -> Subject:
-    entry = item.entry
+def _catalogued(item: Item, root: Path) -> Subject:
+    entry, place = item.entry, item.entry.place
     single = isinstance(entry, LoraEntry) or (isinstance(entry, ModelEntry) and entry.kind == "checkpoint")
-    return Subject(item.kind, entry.id, entry.place, not single, entry.source, how_to_get(entry).en)
+    folder = place.removesuffix(".safetensors")
+    if isinstance(entry, LoraEntry) and not (root / place).exists() and is_peft_folder(root / folder):
+        place, single = folder, False  # as the server takes it
+    return Subject(item.kind, entry.id, place, not single, entry.source, how_to_get(entry).en)
 
 
 def verify(subjects: Iterable[Subject], root: Path, say: Callable[[str], None], *, named: bool) -> int:

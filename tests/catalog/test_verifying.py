@@ -12,6 +12,7 @@ from minimon_server.catalog.command import main
 from tests.catalog.files import SDXL, write
 from tests.catalog.hub_scene import HEAD, SINGLE, Place, pipeline
 from tests.catalog.test_kinds import CROSS, lora
+from tests.catalog.test_peft_folders import put as save_as_peft
 from tests.support import HOME
 
 SHA256 = hashlib.sha256(SINGLE).hexdigest()
@@ -139,3 +140,16 @@ def test_the_loras_that_ship_are_those_of_the_catalogue(capsys: pytest.CaptureFi
     shipped = [word for name in ("ink", "synthwave", "watercolour") for word in ("--lora", name)]
     assert main(["--verify", *shipped], {}, HOME / "models") == 0
     assert capsys.readouterr().err.count("as the catalogue says") == 3
+
+
+def test_folders_as_peft_saves_them_are_told_too(here: Place) -> None:
+    save_as_peft(here.root / "loras" / "saved")
+    save_as_peft(here.root / "loras" / "wrong", r=8)
+    save_as_peft(here.root / "loras" / "neon")  # the catalogue describes it
+    assert here.run("--verify") == 0
+    lines = dict(line.split(": ", 1) for line in here.said().splitlines())
+    assert list(lines) == ["lora neon", "lora saved", "lora wrong"]
+    assert lines["lora neon"].startswith("not verified: a folder without a note")
+    told = "a LoRA of the kind lora as PEFT saves it, sdxl by its tensors, in no catalogue; not verified"
+    assert lines["lora saved"].startswith(told)
+    assert lines["lora wrong"].startswith("a folder that cannot be used: r in its adapter_config.json is 8 for ")

@@ -25,7 +25,8 @@ from minimon_server.engines.peft_folders import CONFIG, PICKLE, WEIGHTS, digest_
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.weight_files import by_stem, hashes_here
 from minimon_server.logs import Logger
-from tests.engines.adapter_scene import answer, drawn, error_of, nothing, same, stack_over, state_of, uses
+from tests.engines.adapter_references import worst_error
+from tests.engines.adapter_scene import answer, drawn, nothing, same, stack_over, state_of, uses
 from tests.small_pipeline import plainly_loaded
 
 CLOSE = 1e-4
@@ -92,7 +93,8 @@ def test_a_folder_equals_peft_at_any_weight(
                 layer.set_scale("default", weight)
         stack.wear([wanted(tmp_path / kind, quiet, weight)], nothing, nothing)
         assert stack.unmatched(wanted(tmp_path / kind, quiet).digest) == ()
-        assert error_of(answer(pipeline.unet), answer(theirs), bare) < CLOSE
+        made, told = {"unet": answer(pipeline.unet)}, {"unet": answer(theirs)}
+        assert worst_error(made, told, {"unet": bare}) < CLOSE
     stack.take_off()
     assert same(state_of(pipeline), before)
 
