@@ -135,6 +135,13 @@ class AdapterStack:
             self._pristine.restore(sorted(self._changed))
         self._changed.clear()
 
+    @property
+    def rounded_to(self) -> str | None:
+        """In how few bits layers are held that a merge has changed, to which its changes are rounded; or None."""
+        held = self._quantised
+        is_rounded = held is not None and any(part == "unet" and held.holds(name) for part, name in self._changed)
+        return held.label if held is not None and is_rounded else None
+
     def unmatched(self, digest: str) -> tuple[str, ...]:
         """Return the tensors of a merged adapter that fit no layer of this model."""
         return self._unmatched.get(digest, ())

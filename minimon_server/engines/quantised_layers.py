@@ -30,6 +30,7 @@ class QuantisedLayers:
 
     def __init__(self, network: torch.nn.Module, scheme: Scheme, device: torch.device, log: Logger) -> None:
         """Quantise, layer by layer on `device`; where a layer's weight lies afterwards is where it lay."""
+        self.label = scheme.label
         self._config = config_of(scheme, device)
         self._device = device
         self._modules: dict[str, torch.nn.Linear] = {}

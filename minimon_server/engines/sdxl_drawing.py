@@ -258,6 +258,7 @@ class Drawing:
             "trained_words": dict(sorted(spoken.trained.items())),
             "ignored": [*spoken.ignored, *self._worn.ignored],
             "hashes": {**self._worn.hashes, **(self._draft.hashes or {})},
+            **({"loras_rounded_to": self._worn.rounded_to} if self._worn.rounded_to else {}),
             "device": self._place.name,
             "dtype": str(self._drawn_in[seed]).removeprefix("torch."),
             "decoded_in": found.numbers,

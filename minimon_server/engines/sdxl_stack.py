@@ -19,12 +19,16 @@ WAIT_SECONDS = 5.0  # for hashes, between two reports
 
 @dataclass(frozen=True, slots=True)
 class Worn:
-    """What a picture tells of the model and the adapters that drew it; `model` and `parts` may still be computed."""
+    """What a picture tells of the model and the adapters that drew it; `model` and `parts` may still be computed.
+
+    `rounded_to`: in how few bits weights are held that the adapters have changed.
+    """
 
     model: Hashing | None = None
     parts: Hashing | None = None  # what drew beside the model: an IP-Adapter, its image encoder
     adapters: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    rounded_to: str | None = None
 
     def await_hashes(self, tell: Callable[[], None]) -> None:
         """Wait until the files of the model and its parts are hashed, and call `tell` meanwhile."""
@@ -62,7 +66,8 @@ def put_on(
     except BadAdapter as error:
         raise EngineFault(f"An adapter (LoRA) cannot be used with {request.model}: {error}.") from None
     ignored = [told for one in wanted for told in _ignored(one, stack)]
-    return Worn(adapters={one.name: one.digest for one in wanted}, ignored=tuple(ignored))
+    digests = {one.name: one.digest for one in wanted}
+    return Worn(adapters=digests, ignored=tuple(ignored), rounded_to=stack.rounded_to)
 
 
 def _wanted(use: AdapterUse, find: FindAdapter, hashes: FileHashes) -> Wanted:

@@ -85,6 +85,7 @@ MADE_BY: Final = frozenset(
         "engine",
         "model_fingerprint",
         "hashes",
+        "loras_rounded_to",
         *DERIVED,
     }
 )

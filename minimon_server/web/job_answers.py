@@ -18,6 +18,7 @@ from minimon_server.jobs.standing import Standing
 Json = dict[str, Any]
 
 LONGEST_METADATA: Final = 4096
+TOLD: Final = ("prompt_tokens", "prompt_chunks", "ignored", "loras_rounded_to")  # of what a picture's metadata hold
 USUAL_RETRY: Final = 5
 _DRAWING: Final = Text("Image en cours de génération", "The picture is being made")
 
@@ -148,7 +149,7 @@ def _result(job: Job) -> Json | None:
         "width": first.width,
         "height": first.height,
         "removed": job.removed,
-        **{name: first.metadata.get(name) for name in ("prompt_tokens", "prompt_chunks", "ignored")},
+        **{name: first.metadata.get(name) for name in TOLD},
     }
 
 

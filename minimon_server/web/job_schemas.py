@@ -177,6 +177,12 @@ class JobResult(BaseModel):
     prompt_tokens: int | None
     prompt_chunks: int | None = Field(**said("De 75 jetons au plus.", "Of 75 tokens at the most."))
     ignored: list[str] | None = Field(**said("Ce qui est sans effet, et pourquoi.", "What has no effect, and why."))
+    loras_rounded_to: str | None = Field(
+        **said(
+            "En combien de bits sont tenus des poids que les LoRAs ont changés : ce qu'elles y changent est arrondi.",
+            "In how few bits weights are held that the LoRAs have changed: what they change there is rounded.",
+        )
+    )
 
 
 class JobStatus(BaseModel):

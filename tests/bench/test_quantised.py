@@ -46,23 +46,27 @@ def test_the_embedded_models_pictures_change_little(tmp_path: Path, capsys: pyte
         assert float(found[1]) > least, told
 
 
-def test_a_lora_is_worth_as_much_merged_into_quantised_weights_as_beside_them(
+# dB. Of one prompt, as here, merged was up to 5 farther from the plain picture than beside, of twenty up to 4.8 (fp8).
+FARTHER = 8
+
+
+def test_a_lora_is_worth_about_as_much_merged_into_quantised_weights_as_beside_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One prompt and one LoRA of those whose figures docs/acceleration.md gives."""
     pytest.importorskip("torchao")
     torch.set_num_threads(1)
-    asked = ["--lora", "ink", "--first", "1", "--quantizations", "int8", "int4"]
+    asked = ["--lora", "ink", "--first", "1", "--quantizations", "int8", "fp8", "int4"]
     assert stacks([str(HOME / "models"), "minimon-tiny", *asked]) == 0
     told = capsys.readouterr().out
     pattern = (
-        r"(int\d), ink ([\d.]+): the LoRA ([\d.]+) dB; bare [\d.]+, merged ([\d.]+), beside ([\d.]+) dB; .* ([\d.]+)"
+        r"(\w+), ink ([\d.]+): the LoRA ([\d.]+) dB; bare [\d.]+, merged ([\d.]+), beside ([\d.]+) dB; .* ([\d.]+)"
     )
     found = [(name, float(weight), *map(float, rest)) for name, weight, *rest in re.findall(pattern, told)]
     assert [(name, weight) for name, weight, *_ in found] == [
-        (name, w) for name in ("int8", "int4") for w in (0.2, 1.0)
+        (name, w) for name in ("int8", "fp8", "int4") for w in (0.2, 1.0)
     ]
-    for name, _, lora, merged, beside, off in found:
+    for _, _, lora, merged, beside, off in found:
         assert min(merged, beside) > lora + 6, told  # either is a quarter of what the LoRA changes, or less
-        assert merged > {"int8": 40, "int4": 30}[name], told
+        assert merged > beside - FARTHER, told
         assert off > 0

@@ -70,8 +70,12 @@ def answers(networks: Any) -> Tensors:
 
 
 def worst_error(ours: Tensors, reference: Tensors, bare: Tensors) -> float:
-    """Return how far the worst of the tensors is from its reference, relative to what the adapters change of it."""
-    return max(float((ours[name] - told).norm() / (told - bare[name]).norm()) for name, told in reference.items())
+    """Return how far the worst of the tensors is from its reference, relative to what the adapters change of it.
+
+    NaN where any is no number, or where the adapters change nothing of it: close to nothing.
+    """
+    errors = [(ours[name] - told).norm() / (told - bare[name]).norm() for name, told in reference.items()]
+    return float(torch.stack(errors).max())  # unlike Python's, torch's max is NaN where any number is
 
 
 class Reference(Protocol):

@@ -114,6 +114,10 @@ def test_a_merge_is_that_of_plain_weights_quantised_anew(
     merged = drawn(engine, stack)
     assert same(quantised(pipeline(engine).unet), quantised(expected))
     assert merged.pixels != bare.pixels
+    assert merged.metadata["loras_rounded_to"] == planned(name).quantization.scheme.label  # type: ignore[union-attr]
+    nought = drawn(engine, request_for(adapters=uses(lora=0.0), steps=1))
+    assert nought.pixels == bare.pixels
+    assert "loras_rounded_to" not in {**bare.metadata, **nought.metadata, **drawn(plain, stack).metadata}
     assert drawn(engine, request_for(steps=1)).pixels == bare.pixels
     assert same(quantised(pipeline(engine).unet), before)
 
