@@ -168,12 +168,17 @@ def _is_ready(port: int) -> bool:
 def raced(
     scene: Scene, wanted: Served, racing: Mapping[str, Contender], rounds: int, unmeasured: int = 1
 ) -> dict[str, Took]:
-    """Let each fetch once a round, after as many rounds that do not count as `unmeasured` says."""
-    took = {name: Took() for name in racing}
+    """Let each fetch once a round, after as many rounds that do not count as `unmeasured` says.
+
+    Every round begins with another, and each with a disk that has nothing left to write.
+    """
+    took, order = {name: Took() for name in racing}, list(racing.items())
     for turn in range(unmeasured + rounds):
-        for name, fetch in racing.items():
+        first = turn % len(order)
+        for name, fetch in order[first:] + order[:first]:
             target = scene.folder / "fetched"
             target.mkdir()
+            os.sync()
             before, began = _children_seconds(), time.perf_counter()
             path = fetch(scene, wanted, target)
             seconds, cpu = time.perf_counter() - began, _children_seconds() - before
