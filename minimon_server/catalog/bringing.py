@@ -15,9 +15,12 @@ from minimon_server.catalog.asking import Refused
 from minimon_server.catalog.fetching import MARGIN, Fetched, Fetcher, NoRoom, hash_of
 from minimon_server.catalog.plans import Item, Plan
 from minimon_server.catalog.receipts import Receipt, is_whole, place_of, read_receipt, write_receipt
+from minimon_server.catalog.replacing import also_at, clear_of_others, fits_beside, keep, own_files, take_place
 from minimon_server.disk import make_folder, sync_folder
 
 WORKSHOP: Final = ".downloads"  # beside the models, so that a rename is enough; no model is looked for in it
+KEPT: Final = "kept"  # inside it: what people changed of what was fetched, and what else had no place any more
+_FORMER: Final = "former"
 
 Outcome = Literal["fetched", "already there", "there, not by this command"]
 
@@ -52,13 +55,19 @@ class Bringer:
 
     def bring(self, plan: Plan) -> Outcome:
         """Fetch what is missing; raise `Refused`. Called within `alone`."""
+        self._put_back(plan)
         if outcome := self._standing(plan):
+            if outcome == "already there":
+                self._clear(plan)
             return outcome
         if plan.is_folder:
             self._bring_folder(plan)
         else:
             ((name, wanted),) = plan.files.items()
             self._check_room(plan, plan.target.parent)
+            receipt = read_receipt(plan.target) if os.path.lexists(plan.target) else None
+            if receipt and plan.target.is_file() and hash_of(plan.target) not in receipt.files.values():
+                self._keep(plan, plan.target, name)
             fetched = self._fetcher.fetch(wanted, plan.target)
             self._note(plan, plan.target, {name: fetched})
         return "fetched"
@@ -77,6 +86,11 @@ class Bringer:
             )
             if agreed and receipt.source == plan.source and is_whole(plan.target, receipt):
                 return "already there"
+            if plan.is_folder and plan.target.is_symlink():
+                raise Refused(
+                    f"{plan.item.name}: {plan.target.name} is a link to another revision, or to a damaged one; "
+                    "move the link away first"
+                )
             self._tell(f"{plan.item.name}: what is there is another revision, or damaged; fetching it anew")
             return None
         known = next(iter(plan.files.values())).sha256
@@ -97,6 +111,7 @@ class Bringer:
         workshop = self._root / WORKSHOP
         half = workshop / f"{plan.item.kind}-{plan.item.entry.id}@{plan.mark}"
         make_folder(half)
+        clear_of_others(half, plan.files)  # what is there may be the folder that an earlier one took the place of
         self._check_room(plan, half)
         fetched = {}
         for name, wanted in plan.files.items():
@@ -107,14 +122,55 @@ class Bringer:
             fetched[name] = there if there and agrees else self._fetcher.fetch(wanted, path)
         self._note(plan, half, fetched)
         make_folder(plan.target.parent)
-        former = workshop / f"{half.name}.former"
         if os.path.lexists(plan.target):
-            shutil.rmtree(former, ignore_errors=True)
-            plan.target.replace(former)
-        half.replace(plan.target)
-        sync_folder(plan.target.parent)
-        for old in workshop.glob(f"{plan.item.kind}-{plan.item.entry.id}@*"):
-            if old.is_dir():
+            self._save_own(plan, half)
+            if not take_place(half, plan.target, self._former(plan)):
+                self._tell(f"{plan.item.name}: it was not there for a moment: this system cannot exchange two folders")
+        else:
+            half.replace(plan.target)
+            sync_folder(plan.target.parent)
+        self._clear(plan)
+
+    def _save_own(self, plan: Plan, half: Path) -> None:
+        """Let what the former folder has that was not fetched lie in the new one too, or where it is kept."""
+        receipt = read_receipt(plan.target)
+        if receipt is None:
+            raise Refused(f"{plan.item.name}: {plan.target.name} lost its note meanwhile; move it away first")
+        carried = []
+        for name, is_changed in own_files(plan.target, receipt):
+            if is_changed or not fits_beside(name, plan.files):
+                self._keep(plan, plan.target / name, name)
+            else:
+                also_at(plan.target / name, half / name)
+                carried.append(name)
+        if carried:
+            self._tell(f"{plan.item.name}: stays, not being of this command: {', '.join(carried)}")
+
+    def _keep(self, plan: Plan, path: Path, name: str) -> None:
+        place = keep(path, self._root / WORKSHOP / KEPT / f"{plan.item.kind}-{plan.item.entry.id}", name)
+        self._tell(f"{plan.item.name}: {name} is not what was fetched; it is kept as {place}")
+
+    def _former(self, plan: Plan) -> Path:
+        return self._root / WORKSHOP / f"{plan.item.kind}-{plan.item.entry.id}@{_FORMER}"
+
+    def _put_back(self, plan: Plan) -> None:
+        """Give a folder its name again where the end came between the renames."""
+        former = self._former(plan)
+        if not plan.is_folder or not former.is_dir():
+            return
+        if os.path.lexists(plan.target):  # the end came after the second rename, when all of it was saved
+            if read_receipt(plan.target) is not None:
+                shutil.rmtree(former)
+        else:
+            make_folder(plan.target.parent)
+            former.replace(plan.target)
+            sync_folder(plan.target.parent)
+            self._tell(f"{plan.item.name}: put back what an interrupted replacement had taken away")
+
+    def _clear(self, plan: Plan) -> None:
+        """Remove what the workshop has of a folder that is there: all of it that is anybody's own was saved before."""
+        for old in (self._root / WORKSHOP).glob(f"{plan.item.kind}-{plan.item.entry.id}@*"):
+            if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
 
     def _check_room(self, plan: Plan, folder: Path) -> None:

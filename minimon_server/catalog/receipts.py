@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,9 @@ from minimon_server.disk import write_whole
 
 LARGEST: Final = 1 << 20
 IN_FOLDER: Final = "download.json"
+# Of what lies in a folder: weights and their indices, configurations, and all that is in a tokenizer's folder.
+_READ: Final = (".safetensors", ".json")
+_TOKENIZER: Final = "tokenizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,48 @@ def is_whole(target: Path, receipt: Receipt) -> bool:
         return all(path_in(target, name).stat().st_size == one.size for name, one in receipt.files.items())
     except OSError:
         return False
+
+
+def found_in(folder: Path, *, follow: bool) -> Iterator[str]:
+    """Yield the paths of all files in a folder, and of links: to files, or with `follow` false to folders too.
+
+    With `follow` what links lead to is looked into, each folder once. Raise `OSError` for what cannot be listed.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def is_new(path: Path) -> bool:
+        found = path.stat()
+        before = len(seen)
+        seen.add((found.st_dev, found.st_ino))
+        return len(seen) > before
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=follow):
+        inside = Path(here)
+        links = [] if follow else [one for one in folders if (inside / one).is_symlink()]
+        for one in sorted([*files, *links]):
+            yield (inside / one).relative_to(folder).as_posix()
+        folders[:] = [one for one in sorted(folders) if is_new(inside / one)]
+
+
+def added(target: Path, receipt: Receipt) -> tuple[list[str], list[str]]:
+    """Return what lies in a folder and was not fetched: what a model is read from, then all else.
+
+    The server takes weights, configurations and tokenizers by their names, whoever put them there. Of a single file
+    both are empty. Raise `OSError` for what cannot be listed.
+    """
+    if not target.is_dir():
+        return [], []
+    others = [name for name in found_in(target, follow=True) if name not in receipt.files and name != IN_FOLDER]
+    read = [name for name in others if _is_read(name)]
+    return read, [name for name in others if name not in read]
+
+
+def _is_read(name: str) -> bool:
+    *folders, file = name.lower().split("/")
+    return file.endswith(_READ) or any(one.startswith(_TOKENIZER) for one in folders)
 
 
 def differences(target: Path, receipt: Receipt) -> list[str]:

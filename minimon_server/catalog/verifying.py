@@ -12,7 +12,7 @@ from minimon_server.catalog.entries import Catalogue, LoraEntry, ModelEntry, Sou
 from minimon_server.catalog.fetching import hash_of
 from minimon_server.catalog.header import NotSafetensors, read_header
 from minimon_server.catalog.plans import Item, Kind, items_of
-from minimon_server.catalog.receipts import Receipt, differences, read_receipt
+from minimon_server.catalog.receipts import Receipt, added, differences, read_receipt
 from minimon_server.catalog.unlisted import unlisted
 from minimon_server.catalog.words import how_to_get
 from minimon_server.engines.peft_folders import is_peft_folder
@@ -78,10 +78,18 @@ def verify(subjects: Iterable[Subject], root: Path, say: Callable[[str], None], 
         status = 1 if verdict.of in failing else status
         was_there = was_there or verdict.of != "not there"
         if named or verdict.of != "not there":
-            say(f"{subject.kind} {subject.id}: {verdict.text}")
+            say(f"{subject.kind} {subject.id}: {verdict.text}{_read_with(subject, root)}")
     if not (named or was_there):
         say("Nothing is there to verify.")
     return status
+
+
+def _read_with(subject: Subject, root: Path) -> str:
+    """Return what is said of a folder beside a model's single file: its members count instead of the file's."""
+    beside = subject.place.removesuffix(".safetensors")
+    if subject.kind != "model" or subject.is_folder or not (root / beside).is_dir():
+        return ""
+    return f"; read with it, and not verified: models/{beside}/"
 
 
 def _judged(subject: Subject, root: Path) -> Verdict:
@@ -107,9 +115,16 @@ def _judged(subject: Subject, root: Path) -> Verdict:
 
 def _beside_note(subject: Subject, target: Path, receipt: Receipt) -> Verdict:
     wrong, pinned = differences(target, receipt), subject.source.sha256.lower()
+    others: list[str] = []
+    try:
+        read, others = added(target, receipt)
+        wrong += [f"{name} was not fetched, and is read with what was" for name in read]
+    except OSError as error:
+        wrong.append(f"the folder cannot be listed ({(error.strerror or 'error').lower()})")
     if pinned and any(one.sha256 != pinned for one in receipt.files.values()):
         wrong.append("the catalogue now wants another SHA-256")
     told = f"{subject.told}{'; '.join(wrong) if wrong else 'as it was fetched'} ({receipt.source})"
+    told += f"; not fetched, and not read: {', '.join(others)}" if others else ""
     return Verdict("wrong" if wrong else "sound", told)
 
 

@@ -153,3 +153,46 @@ def test_folders_as_peft_saves_them_are_told_too(here: Place) -> None:
     told = "a LoRA of the kind lora as PEFT saves it, sdxl by its tensors, in no catalogue; not verified"
     assert lines["lora saved"].startswith(told)
     assert lines["lora wrong"].startswith("a folder that cannot be used: r in its adapter_config.json is 8 for ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet/diffusion_pytorch_model.safetensors",  # the server takes it, not the one that was fetched
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+        "minimon.json",
+        "tokenizer/added_tokens.txt",
+    ],
+)
+def test_what_was_not_fetched_and_is_read_is_wrong(here: Place, name: str) -> None:
+    assert here.run("--model", "small") == 0
+    put(here, f"small/{name}", b"{}")
+    here.said()
+    assert here.run("--verify", "--model", "small") == 1
+    assert f"model small: {name} was not fetched, and is read with what was" in here.said()
+
+
+def test_what_was_not_fetched_behind_a_link_is_wrong_too(here: Place, tmp_path: Path) -> None:
+    assert here.run("--model", "small") == 0
+    unet, elsewhere = here.root / "small" / "unet", tmp_path / "elsewhere"
+    unet.replace(elsewhere)
+    unet.symlink_to(elsewhere)
+    (elsewhere / "again").symlink_to(elsewhere)
+    assert here.run("--verify", "--model", "small") == 0
+    (elsewhere / "diffusion_pytorch_model.safetensors").write_bytes(SINGLE)
+    here.said()
+    assert here.run("--verify", "--model", "small") == 1
+    assert "unet/diffusion_pytorch_model.safetensors was not fetched" in here.said()
+
+
+def test_what_was_not_fetched_and_is_not_read_is_named(here: Place) -> None:
+    assert here.run("--model", "small", "--model", "single") == 0
+    put(here, "small/notes/read me.md", b"mine")
+    put(here, "checkpoints/single/minimon.json", b"{}")
+    here.said()
+    assert here.run("--verify", "--model", "small", "--model", "single") == 0
+    small, single = here.said().splitlines()
+    assert "as it was fetched" in small
+    assert small.endswith("; not fetched, and not read: notes/read me.md")
+    assert "as it was fetched" in single
+    assert single.endswith("; read with it, and not verified: models/checkpoints/single/")
