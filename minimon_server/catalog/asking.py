@@ -57,15 +57,18 @@ class Token:
 class Patience:
     """How long a server may be silent, in seconds, and how often it is asked again.
 
-    `tries` are those without `enough` bytes of progress between them; `most` are all.
+    Fewer than `least` bytes of a body within `silence` seconds count as silence too. `tries` are those without `enough`
+    bytes of progress between them; `most` are all.
     """
 
     connect: float = 20.0
     silence: float = 60.0
+    least: int = 16 << 10
     tries: int = 8
     most: int = 200
     enough: int = 1 << 20
     pause: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
 
 class Asker:
@@ -115,13 +118,34 @@ class Asker:
             raise Failed(f"the connection to {origin_of(here)} failed ({type(error).__name__})") from None
         raise Refused(f"{origin_of(url)} redirects more than {MOST_REDIRECTS} times")
 
+    def body(self, answer: httpx2.Response) -> Iterator[bytes]:
+        """Yield the pieces of a body as they come; raise `Failed` when they come too slowly.
+
+        What counts is the time for which the server was waited for, not what is done with the pieces.
+        """
+        pieces, patience = answer.iter_raw(), self.patience
+        waited, came = 0.0, 0
+        while True:
+            before = patience.clock()
+            piece = next(pieces, None)
+            waited += patience.clock() - before
+            if piece is None:
+                return
+            yield piece
+            came += len(piece)
+            if waited >= patience.silence:
+                if came < patience.least:
+                    sent = f"{came} bytes in {waited:.3g} s"
+                    raise Failed(f"{origin_of(str(answer.request.url))} sends next to nothing ({sent})")
+                waited, came = 0.0, 0
+
     def get_json(self, url: str) -> tuple[Any, str | None]:
         """Return what JSON stands at `url`, and the address of the next page if there is one; asks again."""
 
         def attempt() -> tuple[Any, str | None]:
             with self.get(url) as answer:
                 body = bytearray()
-                for piece in answer.iter_raw():
+                for piece in self.body(answer):
                     body += piece
                     if len(body) > LARGEST_JSON:
                         raise Refused(f"{origin_of(url)} sends more than {LARGEST_JSON} bytes where a list is due")

@@ -12,9 +12,10 @@ from minimon_server.catalog.asking import Asker, Patience, Refused, Token, origi
 from minimon_server.catalog.bringing import WORKSHOP, Bringer
 from minimon_server.catalog.entries import Catalogue
 from minimon_server.catalog.fetching import Fetcher
+from minimon_server.catalog.hashing import NotKept
 from minimon_server.catalog.hub import Hub
 from minimon_server.catalog.kept import read_bounded
-from minimon_server.catalog.plans import Item, items_of, plan_of, said_source, with_parts
+from minimon_server.catalog.plans import Item, items_of, lies_at, plan_of, said_source, with_parts
 from minimon_server.catalog.progress import Shown, size_of
 from minimon_server.catalog.reading import LARGEST, CatalogMistakes, read_catalogue
 from minimon_server.catalog.stock import CATALOGUE
@@ -75,8 +76,13 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], root: Path, patie
         return WRONG_USE
     try:
         return _fetch_all(chosen, catalogue, environ, root, shown, patience or Patience(), named=not options.all)
-    except KeyboardInterrupt:
-        shown.say("Interrupted; what has come is kept, and the same command continues it.")
+    except KeyboardInterrupt as interrupt:
+        lost = interrupt.__cause__
+        if isinstance(lost, NotKept):
+            why = (lost.strerror or "error").lower()
+            shown.say(f"Interrupted; what came of the last file did not reach the disk ({why}) and is thrown away.")
+        else:
+            shown.say("Interrupted; what has come is kept, and the same command continues it.")
         return INTERRUPTED
 
 
@@ -137,12 +143,15 @@ def _fetch(
     item: Item, catalogue: Catalogue, root: Path, hub: Hub, bringer: Bringer, shown: Shown, *, named: bool
 ) -> int:
     """Fetch one item; return its status. What has no source is no failure unless it was `named`."""
-    entry = item.entry
+    entry, place = item.entry, lies_at(item, root)
+    there = (root / place).exists()
     if not entry.source.is_known:
-        there = (root / entry.place).exists()
         why = LOCAL.en if entry.source.local else "no source is known"
         shown.say(f"{item.name}: " + ("there" if there else f"{why}; put it at models/{entry.place}"))
         return 0 if there or not named else 1
+    if place != entry.place:  # a file would be taken in the folder's place
+        shown.say(f"{item.name}: there, not by this command: the folder models/{place}")
+        return 0
     try:
         shown.say(f"{item.name}: {said_source(entry.source)}, licence: {entry.licence or 'not known'}")
         if not entry.source.is_pinned:
@@ -162,7 +171,7 @@ def _list(items: Sequence[Item], root: Path) -> int:
     """Print a line for each: name, size, licence, on the disk or not, pinned or not."""
     rows = []
     for item in items:
-        entry, target = item.entry, root / item.entry.place
+        entry, target = item.entry, root / lies_at(item, root)
         size = _size_on_disk(target)
         known = entry.source.size_bytes or (entry.about_gb and int(entry.about_gb * 1e9))
         told = size_of(size) if size else (f"about {size_of(known)}" if known else "size not known")

@@ -7,9 +7,11 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import httpx2
 import orjson
@@ -88,8 +90,9 @@ class Fetcher:
         part = _Part(path)
         try:
             return self._fetched(wanted, part)
-        except NotKept:
-            part.remove()  # the next sync would say nothing of what this one lost
+        except (NotKept, KeyboardInterrupt) as error:
+            if isinstance(error, NotKept) or isinstance(error.__cause__, NotKept):
+                part.remove()  # the next sync would say nothing of what this one lost
             raise
 
     def _fetched(self, wanted: Wanted, part: _Part) -> Fetched:
@@ -122,7 +125,10 @@ class Fetcher:
                     return
                 part.remove()
                 raise Failed(f"{wanted.name}: the server does not have what is missing")
-            begin, total = _place(answer, wanted, have)
+            place = _place(answer, have)
+            if place is None:
+                raise part.misled(f"{wanted.name}: the server sends another part than it was asked for")
+            begin, total = place
             if begin != have:
                 part.remove()
             _check_body(answer, wanted, total)
@@ -140,7 +146,7 @@ class Fetcher:
     def _append(self, answer: httpx2.Response, part: _Part, limit: int | None, name: str) -> None:
         have, growing = part.size, part.hash
         with part.appending() as descriptor, growing.following():
-            for piece in answer.iter_raw():
+            for piece in self._asker.body(answer):
                 have += len(piece)
                 if limit is not None and have > limit:
                     part.remove()
@@ -169,6 +175,7 @@ class _Part:
         self.path = final.with_name(final.name + ".part")
         self._memo = final.with_name(final.name + ".part.json")
         self.hash = GrowingHash(self.path)
+        self._was_misled = False
 
     @property
     def size(self) -> int:
@@ -185,10 +192,15 @@ class _Part:
             self.remove()
         return self.size, begun.etag if begun else None
 
-    def appending(self) -> Any:
+    @contextmanager
+    def appending(self) -> Iterator[int]:
         """Open it for more bytes at its end; what lies there by that name is a file, and no link."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        return _Closing(os.open(self.path, flags, 0o644))
+        descriptor = os.open(self.path, flags, 0o644)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def remember(self, begun: _Begun) -> None:
         write_whole(self._memo, orjson.dumps(asdict(begun)))
@@ -197,6 +209,13 @@ class _Part:
         self.path.unlink(missing_ok=True)
         self._memo.unlink(missing_ok=True)
         self.hash = GrowingHash(self.path)
+
+    def misled(self, said: str) -> Exception:
+        """Remove it: such a server would never continue it. Return what to raise; once it is worth beginning anew."""
+        self.remove()
+        error = Refused(said) if self._was_misled else Failed(said)
+        self._was_misled = True
+        return error
 
     def finish(self) -> None:
         """Give the file its name, durably."""
@@ -221,27 +240,14 @@ class _Part:
         return begun
 
 
-class _Closing:
-    """A descriptor that is closed at the end of a block."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __enter__(self) -> int:
-        return self._descriptor
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-
-def _place(answer: httpx2.Response, wanted: Wanted, have: int) -> tuple[int, int | None]:
-    """Return where the bytes of an answer begin, and how many there are in all if it says so."""
+def _place(answer: httpx2.Response, have: int) -> tuple[int, int | None] | None:
+    """Return where the bytes of an answer begin, and how many there are in all if it says so; None for other ones."""
     if answer.status_code == 200:
         length = answer.headers.get("content-length", "")
         return 0, int(length) if length.isascii() and length.isdigit() else None
     found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
     if not found or int(found[1]) != have or int(found[2]) != int(found[3]) - 1:
-        raise Refused(f"{wanted.name}: the server sends another part than it was asked for")
+        return None
     return have, int(found[3])
 
 

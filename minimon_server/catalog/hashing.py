@@ -36,20 +36,27 @@ class GrowingHash:
     def following(self) -> Iterator[None]:
         """Read and sync meanwhile, beside whoever appends and calls `grown`. The file is there already.
 
-        Raise `NotKept` at the end when that failed, in the place of whatever else ended it.
+        Raise `NotKept` at the end when that failed, in the place of whatever else ended it; an interrupt stays one, and
+        has it for its cause.
         """
         self._ended.clear()
         with self._path.open("rb", buffering=0) as file:
             thread = threading.Thread(target=self._follow, args=(file,), name="hash", daemon=True)
             thread.start()
+            interrupt: KeyboardInterrupt | None = None
             try:
                 yield
+            except KeyboardInterrupt as error:
+                interrupt = error
+                raise
             finally:
                 self._ended.set()
                 self._more.set()
                 thread.join()
                 if self._problem is not None:
-                    raise self._problem
+                    if interrupt is None:
+                        raise self._problem
+                    raise interrupt from self._problem
 
     def grown(self, count: int) -> None:
         """Say that `count` bytes more were written."""

@@ -13,6 +13,7 @@ from minimon_server.catalog.asking import Refused
 from minimon_server.catalog.entries import Catalogue, LoraEntry, ModelEntry, PartEntry, Source
 from minimon_server.catalog.fetching import Wanted
 from minimon_server.catalog.hub import Hub, pipeline_files
+from minimon_server.engines.peft_folders import is_peft_folder
 
 Kind = Literal["model", "lora", "part"]
 
@@ -52,6 +53,14 @@ def items_of(catalogue: Catalogue) -> list[Item]:
     items = [Item("model", entry) for entry in catalogue.model]
     items += [Item("lora", entry) for entry in catalogue.lora]
     return items + [Item("part", entry) for entry in catalogue.part]
+
+
+def lies_at(item: Item, root: Path) -> str:
+    """Return where an item lies, or would, inside the folder of models: of a LoRA's file and folder the file counts."""
+    place = item.entry.place
+    folder = place.removesuffix(".safetensors")
+    is_saved = isinstance(item.entry, LoraEntry) and not (root / place).exists() and is_peft_folder(root / folder)
+    return folder if is_saved else place
 
 
 def with_parts(item: Item, catalogue: Catalogue) -> list[Item]:

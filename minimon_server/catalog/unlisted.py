@@ -13,7 +13,7 @@ from minimon_server.catalog.entries import Catalogue
 from minimon_server.catalog.header import Header, NotSafetensors, read_header
 from minimon_server.catalog.network_kinds import network_kind, peft_kind
 from minimon_server.catalog.plans import Kind
-from minimon_server.engines.checkpoint_files import CHECKPOINTS
+from minimon_server.engines.checkpoint_files import CHECKPOINTS, VAES
 from minimon_server.engines.ip_adapter_files import ROOT as IP_ADAPTERS
 from minimon_server.engines.model_folders import BrokenModel, read_model
 from minimon_server.engines.peft_folders import is_peft_folder
@@ -31,7 +31,7 @@ class Unlisted:
 
 
 def unlisted(root: Path, catalogue: Catalogue) -> Iterator[Unlisted]:
-    """Yield what can be asked for and stands in no catalogue: folders of models, single files, LoRAs, IP-Adapters.
+    """Yield what can be asked for and stands in no catalogue: folders of models, single files, LoRAs, parts.
 
     Of two with one id the catalogue's counts, then a model's folder, then a LoRA's file, as for the server. Raise
     `OSError` for a folder that cannot be listed.
@@ -49,10 +49,19 @@ def unlisted(root: Path, catalogue: Catalogue) -> Iterator[Unlisted]:
     for path in _in(root / ADAPTERS):
         if path.name not in loras and is_peft_folder(path):
             yield Unlisted("lora", path.name, f"{ADAPTERS}/{path.name}", _of_peft_folder(path))
-    parts = {entry.id for entry in catalogue.part}
-    for path in _in(root / IP_ADAPTERS):
-        if path.is_dir() and path.name not in parts:
-            yield Unlisted("part", path.name, f"{IP_ADAPTERS}/{path.name}", "an IP-Adapter's folder")
+    yield from _parts(root, catalogue)
+
+
+def _parts(root: Path, catalogue: Catalogue) -> Iterator[Unlisted]:
+    """Yield the folders of parts; one whose name another part has is known by its place."""
+    listed, taken = {entry.place for entry in catalogue.part}, {entry.id for entry in catalogue.part}
+    for folder, told in ((IP_ADAPTERS, "an IP-Adapter's folder"), (VAES, "a VAE's folder")):
+        for path in _in(root / folder):
+            place = f"{folder}/{path.name}"
+            if path.is_dir() and place not in listed:
+                name = place if path.name in taken else path.name
+                taken.add(name)
+                yield Unlisted("part", name, place, told)
 
 
 def _in(folder: Path) -> list[Path]:

@@ -11,11 +11,10 @@ from typing import Final, Literal
 from minimon_server.catalog.entries import Catalogue, LoraEntry, ModelEntry, Source
 from minimon_server.catalog.fetching import hash_of
 from minimon_server.catalog.header import NotSafetensors, read_header
-from minimon_server.catalog.plans import Item, Kind, items_of
+from minimon_server.catalog.plans import Item, Kind, items_of, lies_at
 from minimon_server.catalog.receipts import Receipt, added, differences, read_receipt
 from minimon_server.catalog.unlisted import unlisted
 from minimon_server.catalog.words import how_to_get
-from minimon_server.engines.peft_folders import is_peft_folder
 
 NOBODY_SAYS: Final = Source()
 
@@ -57,11 +56,9 @@ def subjects_of(catalogue: Catalogue, root: Path) -> dict[tuple[str, str], Subje
 
 
 def _catalogued(item: Item, root: Path) -> Subject:
-    entry, place = item.entry, item.entry.place
+    entry, place = item.entry, lies_at(item, root)
     single = isinstance(entry, LoraEntry) or (isinstance(entry, ModelEntry) and entry.kind == "checkpoint")
-    folder = place.removesuffix(".safetensors")
-    if isinstance(entry, LoraEntry) and not (root / place).exists() and is_peft_folder(root / folder):
-        place, single = folder, False  # as the server takes it
+    single = single and place == entry.place
     return Subject(item.kind, entry.id, place, not single, entry.source, how_to_get(entry).en)
 
 

@@ -19,13 +19,14 @@ COMMIT = "a" * 40
 
 @dataclass(frozen=True)
 class Fault:
-    """What one answer does wrong: it is cut or stalls after `after` bytes, or is another answer altogether.
+    """What one answer does wrong: it is cut, stalls or trickles after `after` bytes, or is another answer altogether.
 
     `length` is added to the length that is said; None says none. `shift` moves the range that is sent.
     """
 
     after: int | None = None
     stall: bool = False
+    trickle: bool = False
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
@@ -154,6 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if fault.stall:
             self.server.let_go.wait(60)
+        if fault.trickle:
+            for byte in body[fault.after : (fault.after or 0) + 200]:  # twenty seconds of one byte after the other
+                self.server.let_go.wait(0.1)
+                self.wfile.write(bytes([byte]))
         if fault.after is not None or fault.length:
             self.close_connection = True
 

@@ -12,6 +12,7 @@ from minimon_server.engines.sdxl import SdxlEngine
 from tests.catalog.files import stock_of
 from tests.catalog.hub_scene import REPOSITORY, SINGLE, VAE, Place, pipeline
 from tests.catalog.hub_server import COMMIT, Fault
+from tests.catalog.test_peft_folders import put as save_as_peft
 from tests.jobs.scene import quiet
 
 
@@ -130,3 +131,17 @@ def test_everything_is_tried_whatever_becomes_of_the_first(here: Place) -> None:
     assert "lora nowhere: no source is known; put it at models/loras/nowhere.safetensors" in said
     assert (here.root / "loras" / "neon.safetensors").exists()
     assert here.run("--lora", "nowhere") == 1
+
+
+def test_a_lora_that_lies_as_a_folder_of_peft_is_there(here: Place) -> None:
+    for name in ("nowhere", "neon"):
+        save_as_peft(here.root / "loras" / name)
+    assert here.run("--lora", "nowhere", "--lora", "neon") == 0
+    said = here.said()
+    assert "lora nowhere: there\n" in said
+    assert "lora neon: there, not by this command: the folder models/loras/neon\n" in said
+    assert here.server.asked == []  # the file would be taken in its place
+    assert here.run("--list") == 0
+    rows = {row.split()[1]: row for row in here.said().splitlines()}
+    assert "on the disk" in rows["nowhere"]
+    assert "on the disk" in rows["neon"]

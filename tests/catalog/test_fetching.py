@@ -57,6 +57,15 @@ def test_a_server_that_stalls_is_left_and_asked_again(at: Place) -> None:
     assert "is silent; trying again" in at.said.getvalue()
 
 
+def test_a_server_that_sends_next_to_nothing_is_left_and_asked_again(at: Place) -> None:
+    at.silence, at.tries = 0.5, 30
+    at.server.faults[FILE] = [Fault(after=0, trickle=True)]
+    at.fetch()
+    whole(at)
+    assert "sends next to nothing (" in at.said.getvalue()
+    assert at.server.ranges(FILE)[1].startswith("bytes=")  # what came is kept
+
+
 @pytest.mark.parametrize(
     ("fault", "known", "problem"),
     [
@@ -124,8 +133,22 @@ def test_a_server_without_ranges_begins_anew(at: Place) -> None:
 
 def test_another_part_than_was_asked_for_is_not_taken(at: Place) -> None:
     at.server.faults[FILE] = [Fault(after=100_000), Fault(shift=5)]
+    at.fetch()
+    whole(at)
+    assert at.server.ranges(FILE) == ["", "bytes=100000-", ""]
+
+
+def test_a_server_that_always_sends_another_part_is_told_and_no_part_stays_for_it_to_continue(at: Place) -> None:
+    at.server.faults[FILE] = [Fault(after=100_000), Fault(shift=5), Fault(after=100_000), Fault(shift=5)]
     with pytest.raises(Refused, match="another part than it was asked for"):
         at.fetch()
+    assert at.names() == []
+    at.tries = 1
+    at.server.faults[FILE] = [Fault(after=100_000), *[Fault(shift=5)] * 20]
+    for _ in range(2):
+        with pytest.raises(Refused):
+            at.fetch()
+    at.server.faults[FILE] = [Fault(), *[Fault(shift=5)] * 20]  # whoever asks for the whole gets it
     at.fetch()
     whole(at)
 

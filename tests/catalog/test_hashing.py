@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from minimon_server.catalog import hashing
 from minimon_server.catalog.hashing import GrowingHash, NotKept
 from tests.catalog.fetch_scene import DATA, FILE, Place, whole
+from tests.catalog.hub_scene import Place as Hub
 from tests.catalog.hub_server import Fault
 
 
@@ -67,6 +69,29 @@ def test_a_sync_that_failed_meanwhile_is_told_when_it_is_followed_no_more(
         failing(broken, "/file")
         with pytest.raises(NotKept, match="Input/output error"):
             grow_for_ever(path, growing)
+
+
+def test_an_interrupt_stays_one_and_what_was_lost_meanwhile_is_thrown_away(
+    here: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "_OFTEN", 1)
+    monkeypatch.setattr(hashing, "_SYNCED", 1)
+    grown = GrowingHash.grown
+
+    def interrupted(growing: GrowingHash, count: int) -> None:
+        grown(growing, count)
+        for thread in threading.enumerate():
+            if thread.name == "hash":
+                thread.join(60)  # it ends at the sync that fails
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GrowingHash, "grown", interrupted)
+    with monkeypatch.context() as broken:
+        failing(broken, ".part")
+        assert here.run("--lora", "neon") == 130
+    said = "Interrupted; what came of the last file did not reach the disk (input/output error) and is thrown away."
+    assert said in here.said()
+    assert here.files() == []
 
 
 @pytest.mark.parametrize("synced", [1, 1 << 30], ids=["meanwhile", "at the end"])
