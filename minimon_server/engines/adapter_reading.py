@@ -26,6 +26,7 @@ from minimon_server.engines.adapter_deltas import (
     weight_change,
 )
 from minimon_server.engines.adapter_names import Layer, LayerNames, split
+from minimon_server.engines.adapter_ranks import check_ranks
 from minimon_server.engines.host_copies import copies
 from minimon_server.engines.peft_folders import WEIGHTS, BadPeft, read_settings
 
@@ -188,6 +189,7 @@ def _changes_weight(shapes: Shapes, weight: torch.Size, bias: torch.Size | None)
     shadow = {
         name: torch.ones(shape) if name in _SCALARS else torch.empty(shape, device="meta") for name, shape in shapes
     }
+    check_ranks(shadow, weight)
     made = weight_change(shadow, torch.empty(weight, device="meta"), 1.0)
     if bias is not None:
         bias_change(shadow, torch.empty(bias, device="meta"), 1.0, NO_SCALING)

@@ -17,6 +17,7 @@ import torch
 
 from minimon_server.engines.adapter_deltas import BadAdapter, bias_change, extremes, weight_change
 from minimon_server.engines.adapter_names import ADAPTED, Layer, LayerNames, sgm_names
+from minimon_server.engines.adapter_ranks import numbers_beside
 from minimon_server.engines.adapter_reading import Adapter, Change, fitted, read_file
 from minimon_server.engines.near_copies import NearCopies
 from minimon_server.engines.pristine_weights import Place, PristineWeights
@@ -186,7 +187,8 @@ class AdapterStack:
         uses = {layer: [one for one in order if layer in adapters[one.digest].changes] for layer in layers}
         places = [(network, f"{name}.{kind}") for network, name in layers for kind in ("weight", "bias")]
         places = [place for place in places if self._has(place)]
-        expect(self._floor(pristine, places))
+        made = {layer: [adapters[one.digest].changes[layer] for one in uses[layer]] for layer in layers}
+        expect(self._floor(pristine, places, made))
         pristine.expect(places)
         pristine.keep([place for place in places if place not in self._changed])
         pristine.restore(sorted(self._changed - set(places)))
@@ -241,13 +243,18 @@ class AdapterStack:
         layer, _, kind = name.rpartition(".")
         return isinstance(getattr(self._layers[network, layer], kind, None), torch.nn.Parameter)
 
-    def _floor(self, pristine: PristineWeights, places: Sequence[Place]) -> int:
-        """Return the bytes that a merge takes at the least where it computes.
+    def _floor(
+        self, pristine: PristineWeights, places: Sequence[Place], changes: Mapping[Layer, Sequence[Change]]
+    ) -> int:
+        """Return the bytes that a merge takes at the least where it computes, what makes the changes included.
 
         On the CPU weights may be the mapped pages of their file, which become memory when they are written.
         """
         sizes = [pristine.parameter(place) for place in places]
         largest = max((size.numel() for size in sizes), default=0) * 4 * MERGING_TENSORS
+        for layer, made in changes.items():
+            weight = self._layers[layer].weight.numel() * 2  # what came, and the change
+            largest = max([largest, *((weight + numbers_beside(one.factors)) * 4 for one in made)])
         if self._device.type != "cpu":
             return largest
         fresh = [one.nbytes for one, place in zip(sizes, places, strict=True) if place not in self._changed]

@@ -18,9 +18,10 @@ from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.pristine_weights import PristineWeights
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
-from tests.engines.adapter_scene import drawn, files_of, same, state_of, uses
+from tests.engines.adapter_scene import drawn, files_of, nothing, same, stack_over, state_of, uses, wanted, write
 from tests.engines.exhaustion import pipeline
 from tests.engines.listening import Heard
+from tests.small_pipeline import plainly_loaded
 
 Asking = Callable[..., DrawRequest]
 
@@ -32,11 +33,40 @@ def engine(shelf: Path, log: Logger) -> SdxlEngine:
 
 LAYER = "lora_unet_input_blocks_3_1_proj_in"
 NUMBERS = {f"{LAYER}.lora_down.weight": torch.ones(2, 64), f"{LAYER}.lora_up.weight": torch.ones(64, 2)}
+FIRST = "lora_unet_input_blocks_0_0"  # 4 channels in, 32 out, 3x3
 NAN = torch.full((64, 2), float("nan"))
 BAD: Mapping[str, tuple[dict[str, torch.Tensor], str]] = {
     "shape": ({**NUMBERS, f"{LAYER}.lora_down.weight": torch.ones(2, 65)}, "of a layer of [64, 64]"),
     "halves": ({f"{LAYER}.lora_down.weight": torch.ones(2, 64)}, "do not fit each other (down [2, 64])"),
     "ranks": ({**NUMBERS, f"{LAYER}.lora_down.weight": torch.ones(3, 64)}, "do not fit each other"),
+    # two ranks: 9 x 32 x 5000 numbers between a file of 70000 and a layer of 1152
+    "core": (
+        {
+            f"{FIRST}.lora_mid.weight": torch.ones(1, 5000, 3, 3),
+            f"{FIRST}.lora_up.weight": torch.ones(32, 1),
+            f"{FIRST}.lora_down.weight": torch.ones(5000, 4, 1, 1),
+        },
+        "do not fit each other (down [5000, 4, 1, 1], mid [1, 5000, 3, 3], up [32, 1])",
+    ),
+    "cores": (
+        {f"{FIRST}.hada_t{one}": torch.ones(3, 1, 3, 3) for one in (1, 2)}
+        | {f"{FIRST}.hada_w{one}_a": torch.ones(3, 32) for one in (1, 2)}
+        | {f"{FIRST}.hada_w{one}_b": torch.ones(5000, 4) for one in (1, 2)},
+        "do not fit each other",
+    ),
+    "kron": (
+        {
+            f"{FIRST}.lokr_w1": torch.ones(1, 1),
+            f"{FIRST}.lokr_t2": torch.ones(5000, 1, 3, 3),
+            f"{FIRST}.lokr_w2_a": torch.ones(1, 32),
+            f"{FIRST}.lokr_w2_b": torch.ones(1, 4),
+        },
+        "do not fit each other",
+    ),
+    "rank": (
+        {f"{LAYER}.lora_down.weight": torch.ones(4097, 64), f"{LAYER}.lora_up.weight": torch.ones(64, 4097)},
+        "its rank is 4097, of at most 4096",
+    ),
     "nan": ({**NUMBERS, f"{LAYER}.lora_up.weight": NAN}, "its up holds something that is not a number"),
     "rank0": (
         {f"{LAYER}.lora_down.weight": torch.ones(0, 64), f"{LAYER}.lora_up.weight": torch.ones(64, 0)},
@@ -112,6 +142,29 @@ def test_a_merge_that_cannot_fit_is_not_begun(
     with pytest.raises(EngineFault, match=r"Too little memory: merging needs at least \d+ MiB"):
         drawn(engine, request_for(adapters=uses(lora=1.0)))
     assert same(state_of(pipeline(engine)), files_of(shelf / "small"))
+
+
+def test_what_makes_a_change_counts_in_what_a_merge_takes(tmp_path: Path, models: Path, quiet: Logger) -> None:
+    stack = stack_over(plainly_loaded(models / "small"), models / "small", quiet)
+    expected: list[int] = []
+
+    def never(size: int) -> None:
+        expected.append(size)
+        raise EngineFault("no")
+
+    layer, core = torch.ones(4096, 64), torch.ones(64, 64, 3, 3)
+    wide = {f"{LAYER}.lora_down.weight": layer, f"{LAYER}.lora_up.weight": layer.T.contiguous()}
+    tucker = {
+        f"{FIRST}.lora_mid.weight": core,
+        f"{FIRST}.lora_up.weight": torch.ones(32, 64),
+        f"{FIRST}.lora_down.weight": torch.ones(64, 4, 1, 1),
+    }
+    for name, tensors in {"wide": wide, "tucker": tucker}.items():
+        with pytest.raises(EngineFault):
+            stack.wear([wanted(write(tmp_path / f"{name}.safetensors", tensors))], never, nothing)
+    fresh = [(64 * 64 + 64) * 4, (32 * 4 * 9 + 32) * 4]  # the weights and biases themselves
+    beside = [2 * 64 * 64 + 2 * layer.numel(), 2 * 32 * 4 * 9 + core.numel() + 32 * 64 + 64 * 4 + 64 * 9 * 32]
+    assert expected == [4 * numbers + own for numbers, own in zip(beside, fresh, strict=True)]
 
 
 def test_memory_that_runs_out_while_merging_is_tried_again(
