@@ -71,12 +71,14 @@ class FileHashes:
     def of_several(self, paths: Iterable[Path]) -> str:
         """Return the hash of one file, or one over the names and hashes of several; raise `OSError`.
 
-        The latter is the SHA-256 of a line `<sha256>  <folder>/<name>` a file, sorted: as `sha256sum` writes them.
+        The latter is the SHA-256 of a line `<sha256>  <folder>/<name>` a file, sorted: as `sha256sum` writes
+        them. Files that all lie in one folder go without its name: that is whatever somebody calls it, and no content.
         """
         found = sorted(set(paths))
         if len(found) == 1:
             return self.of(found[0])
-        lines = [f"{self.of(path)}  {path.parent.name}/{path.name}\n" for path in found]
+        is_one = len({path.parent for path in found}) == 1
+        lines = [f"{self.of(path)}  {path.name if is_one else f'{path.parent.name}/{path.name}'}\n" for path in found]
         return sha256("".join(lines).encode()).hexdigest()
 
     def begin(self, parts: Mapping[str, Sequence[Path]]) -> Hashing:

@@ -80,11 +80,15 @@ def test_several_files_have_one_hash_and_one_that_cannot_be_read_none(
     tmp_path: Path, log: Logger, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
     hashes = FileHashes(log)
-    for name in ("x", "y"):
+    (tmp_path / "unet").mkdir()
+    for name in ("x", "y", "unet/x"):
         (tmp_path / name).write_bytes(name.encode())
     paths = [tmp_path / "y", tmp_path / "x"]
-    lines = "".join(f"{digest(name.encode())}  {tmp_path.name}/{name}\n" for name in ("x", "y"))
+    lines = "".join(f"{digest(name.encode())}  {name}\n" for name in ("x", "y"))  # a folder's name is no content
     assert hashes.of_all(paths) == hashes.of_all(paths[::-1]) == digest(lines.encode())
+    lines = f"{digest(b'unet/x')}  unet/x\n{digest(b'x')}  {tmp_path.name}/x\n"
+    parted = [tmp_path / "x", tmp_path / "unet" / "x"]
+    assert hashes.of_all(parted) == hashes.of_all(parted[::-1]) == digest(lines.encode())
     assert hashes.of_all([]) is None
     assert hashes.of_all([tmp_path / "x", tmp_path / "gone"]) is None
     assert [line["reason"] for line in logged() if line["event"] == "file has no hash"] == ["no such file or directory"]

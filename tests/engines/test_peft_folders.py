@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,25 @@ def test_another_alpha_is_another_adapter(
         found.setdefault(digest, set()).add(picture.pixels)
     assert len(found) == 2
     assert len(set.union(*found.values())) == 2
+    engine.close()
+
+
+def test_two_ids_of_the_same_folder_are_one_adapter(
+    shelf: Path, tmp_path: Path, quiet: Logger, request_for: Callable[..., DrawRequest]
+) -> None:
+    root = tmp_path / "own"
+    shutil.copytree(shelf, root)
+    shutil.copytree(root / "loras" / "styled", root / "loras" / "a copy")
+    engine, hashes = SdxlEngine(ModelFolders(root, quiet), "cpu", quiet), FileHashes(quiet)
+    pictures = [drawn(engine, request_for(adapters=uses(**{name: 1.0}), steps=1)) for name in ("styled", "a copy")]
+    assert pictures[0].pixels == pictures[1].pixels
+    told: list[Any] = [picture.metadata["hashes"] for picture in pictures]
+    here = hashes_here(ModelFolders(root, quiet), by_stem(root), hashes, "small", ["styled", "a copy"])
+    files = [root / "loras" / "styled" / name for name in (CONFIG, WEIGHTS)]
+    lines = "".join(f"{sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    digest = sha256(lines.encode()).hexdigest()
+    assert [told[0]["loras"]["styled"], told[1]["loras"]["a copy"]] == [digest] * 2
+    assert [here["loras.styled"], here["loras.a copy"]] == [digest] * 2
     engine.close()
 
 
