@@ -17,7 +17,8 @@ from typing import Final
 from minimon_server.catalog.checkpoint_kinds import BY_CONTEXT, UNKNOWN
 from minimon_server.catalog.header import Header, NotSafetensors, read_header
 from minimon_server.engines.adapter_names import plain
-from minimon_server.engines.peft_folders import WEIGHTS, BadPeft, read_settings
+from minimon_server.engines.peft_folders import WEIGHTS, check_tensors, name_in_pipeline, read_settings
+from minimon_server.engines.peft_settings import BadPeft
 
 Shape = tuple[int, ...]
 
@@ -82,10 +83,10 @@ def peft_kind(folder: Path) -> NetworkKind:
     try:
         said = read_settings(folder)
         header = read_header(folder / WEIGHTS)
-        said.check(header.shapes)
+        check_tensors(said, header.shapes)
     except BadPeft as error:
         raise NotSafetensors(str(error)) from None
-    return network_kind(Header({said.name(name): shape for name, shape in header.shapes.items()}, {}))
+    return network_kind(Header({name_in_pipeline(said, name): shape for name, shape in header.shapes.items()}, {}))
 
 
 def _modules(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]]:

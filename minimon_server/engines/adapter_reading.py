@@ -5,8 +5,6 @@ Everything that can be wrong with a file is found here, before any weight is tou
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,13 +26,13 @@ from minimon_server.engines.adapter_deltas import (
 from minimon_server.engines.adapter_names import Layer, LayerNames, split
 from minimon_server.engines.adapter_ranks import check_ranks
 from minimon_server.engines.host_copies import copies
-from minimon_server.engines.peft_folders import WEIGHTS, BadPeft, read_settings
+from minimon_server.engines.peft_folders import WEIGHTS, check_tensors, name_in_pipeline, read_settings
+from minimon_server.engines.peft_settings import BadPeft, PeftSettings, settings_by_network, settings_of_text
 
 PEFT_SETTINGS: Final = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
 NO_SCALING: Final = Scaling()
 _SCALARS: Final = ("alpha", "scale")
 _FOR_BIAS: Final = ("diff_b", "b_norm", "up_bias")
-_PLAIN_PATTERN: Final = re.compile(r"[\w.]+")
 # The factors of one layer, by what they are: their names and their shapes.
 Shapes = tuple[tuple[str, torch.Size], ...]
 
@@ -64,7 +62,7 @@ class AdapterFile:
     """What a file holds, for whichever model: its tensors, mapped or in memory, and PEFT's settings beside them."""
 
     tensors: Mapping[str, torch.Tensor]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, PeftSettings]  # by the networks that they are of
 
     @property
     def size(self) -> int:
@@ -109,8 +107,9 @@ def _read_folder(path: Path) -> AdapterFile:
     said = read_settings(path)
     with safe_open(path / WEIGHTS, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # no dict
-    said.check({key: tuple(tensor.shape) for key, tensor in tensors.items()})
-    return AdapterFile({said.name(key): tensor for key, tensor in tensors.items()}, said.told)
+    check_tensors(said, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    named = {name_in_pipeline(said, key): tensor for key, tensor in tensors.items()}
+    return AdapterFile(named, {said.network: said})
 
 
 def fitted(file: AdapterFile, names: LayerNames, layers: Mapping[Layer, Any]) -> Adapter:
@@ -129,9 +128,11 @@ def fitted(file: AdapterFile, names: LayerNames, layers: Mapping[Layer, Any]) ->
             unmatched += keys.values()
             continue
         factors = {what: tensors[key] for what, key in keys.items()}
-        changes[layer] = Change(factors, _scaling(file.settings, layer) if "down" in factors else NO_SCALING)
         try:
+            changes[layer] = Change(factors, _scaling(file.settings, layer, factors))
             _check(changes[layer], module)
+        except BadPeft as error:
+            raise BadAdapter(str(error)) from None
         except BadAdapter as error:
             raise BadAdapter(f"{'.'.join(layer)}: {error}") from None
     if not changes:
@@ -196,29 +197,16 @@ def _changes_weight(shapes: Shapes, weight: torch.Size, bias: torch.Size | None)
     return made is not None
 
 
-def _settings(text: str | None) -> Mapping[str, Any]:
-    """Return PEFT's configuration of each network, as diffusers writes it beside the tensors: flat, with prefixes."""
-    if text is None:
-        return {}
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError):
-        raise BadAdapter(f"its {PEFT_SETTINGS} is not JSON") from None
-    if not isinstance(settings, dict):
-        raise BadAdapter(f"its {PEFT_SETTINGS} is not a JSON object")
-    return settings
+def _settings(text: str | None) -> Mapping[str, PeftSettings]:
+    """Return PEFT's configuration of each network, as diffusers writes it beside the tensors."""
+    return {} if text is None else settings_by_network(settings_of_text(text, PEFT_SETTINGS), PEFT_SETTINGS)
 
 
-def _scaling(settings: Mapping[str, Any], layer: Layer) -> Scaling:
+def _scaling(settings: Mapping[str, PeftSettings], layer: Layer, factors: Factors) -> Scaling:
+    """Return how a layer's factors are scaled; raise `BadPeft` where they are not those that were configured."""
     network, name = layer
-    alpha = settings.get(f"{network}.lora_alpha")
-    patterns = settings.get(f"{network}.alpha_pattern") or {}
-    if not isinstance(patterns, dict) or not all(_PLAIN_PATTERN.fullmatch(pattern) for pattern in patterns):
-        raise BadAdapter(f"alpha_pattern in its {PEFT_SETTINGS} is not made of layers' names")
-    for pattern, own in patterns.items():
-        if name == pattern or name.endswith(f".{pattern}"):
-            alpha = own
-            break
-    if alpha is not None and (type(alpha) not in (int, float) or not abs(alpha) < 1e30):
-        raise BadAdapter(f"alpha in its {PEFT_SETTINGS} is not a number")
-    return Scaling(None if alpha is None else float(alpha), settings.get(f"{network}.use_rslora") is True)
+    said = settings.get(network)
+    if said is None or "down" not in factors:
+        return NO_SCALING
+    said.check(name, {what: tuple(tensor.shape) for what, tensor in factors.items()})
+    return Scaling(said.alpha_of(name), said.rank_stabilised)

@@ -208,6 +208,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "biases": ({"bias": "all"}, "bias in .* is 'all'"),
     "another beginning": ({"init_lora_weights": "pissa"}, "init_lora_weights in .* is 'pissa'"),
     "one more member": ({"layer_replication": [[0, 2]]}, "layer_replication in .* does not apply it"),
+    "a member of a later PEFT": ({"use_tied_rows": True}, "use_tied_rows in .* is True, and not absent"),
     "another network": ({"auto_mapping": {"base_model_class": "LlamaModel"}}, "auto_mapping.base_model_class"),
 }
 
