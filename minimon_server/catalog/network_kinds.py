@@ -42,6 +42,9 @@ _KINDS: Final = {
     "oft_R": "oft",
     "a1": "glora",
     "diff": "full",
+    "diff_b": "full",
+    "w_norm": "full",
+    "b_norm": "full",
 }
 _SECOND_ENCODER: Final = ("lora_te2_", "text_encoder_2.")
 _OTHER_MODELS: Final = {"double_blocks": "flux", "single_transformer_blocks": "flux", "joint_blocks": "sd3"}

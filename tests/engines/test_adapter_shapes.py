@@ -15,6 +15,7 @@ LAYERS: dict[Layer, torch.nn.Module] = {
     ("unet", "three.to_q"): torch.nn.Linear(6, 8),
     ("unet", "wide.to_q"): torch.nn.Linear(7, 8),
     ("unet", "bare.to_q"): torch.nn.Linear(6, 8, bias=False),
+    ("unet", "norm.to_q"): torch.nn.LayerNorm(8),
 }
 
 
@@ -58,3 +59,11 @@ def test_a_refusal_is_not_forgotten_and_a_bias_is_looked_at_with_its_layer() -> 
             fit(**{**lora("one"), "one__lora_B__weight": torch.ones(8, 3)})
         assert fit(**lora("one"), one__diff_b=torch.ones(8)).unmatched == ()
         assert fit(**lora("bare"), bare__diff_b=torch.ones(9)).unmatched == ("unet.bare.to_q.diff_b",)
+
+
+def test_norms_and_biases_alone_are_an_adapter() -> None:
+    norm, bias = ("unet", "norm.to_q"), ("unet", "one.to_q")
+    found = fit(norm__w_norm=torch.ones(8), norm__b_norm=torch.ones(8), one__diff_b=torch.ones(8))
+    assert found.unmatched == ()
+    assert [found.changes[norm].has(kind) for kind in ("weight", "bias")] == [True, True]
+    assert [found.changes[bias].has(kind) for kind in ("weight", "bias")] == [False, True]
