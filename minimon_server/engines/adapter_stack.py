@@ -8,8 +8,10 @@ So a drawing takes no longer a step, and a stack leaves nothing behind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +29,7 @@ from minimon_server.logs import Logger
 # One tensor of the largest layer at once, at the least: W, a change, their sum, all float32.
 MERGING_TENSORS: Final = 3
 TELL_EVERY: Final = 16  # layers
-MOST_NAMED: Final = 20  # tensors that fit nothing, of one adapter
+MOST_NAMED: Final = 1 << 14  # bytes of the names, as JSON, of one adapter's tensors that fit nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class AdapterStack:
                 raise _of(one.name, error) from error
             adapters[one.digest] = adapter
             if adapter.unmatched and one.digest not in self._unmatched:
-                counted = {"tensors": len(adapter.unmatched), "first": list(adapter.unmatched[:MOST_NAMED])}
+                counted = {"tensors": len(adapter.unmatched), "names": told_of(adapter.unmatched)}
                 self._log.warning("tensors of an adapter fit no layer", adapter=one.name, **counted)
             self._unmatched[one.digest] = adapter.unmatched
         return adapters
@@ -259,6 +261,14 @@ class AdapterStack:
             return largest
         fresh = [one.nbytes for one, place in zip(sizes, places, strict=True) if place not in self._changed]
         return largest + sum(fresh)
+
+
+def told_of(names: Sequence[str]) -> str:
+    """Return the names of tensors for people: all, or the first of `MOST_NAMED` bytes and how many there are beyond."""
+    ends = accumulate(len(json.dumps(name)) for name in names)
+    shown = names[: sum(end <= MOST_NAMED for end in ends)]
+    more = [f"and {len(names) - len(shown)} more"] if len(shown) < len(names) else []
+    return " ".join([*[", ".join(shown)][: len(shown)], *more])
 
 
 def _check(claims: Sequence[Claim]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from minimon_server.engines.adapter_deltas import BadAdapter
-from minimon_server.engines.adapter_stack import MOST_NAMED, AdapterStack, Wanted
+from minimon_server.engines.adapter_stack import AdapterStack, Wanted, told_of
 from minimon_server.engines.file_hashes import FileHashes, Hashing
 from minimon_server.engines.messages import AdapterUse, DrawRequest, EngineFault
 from minimon_server.engines.peft_folders import digest_of_adapter
@@ -87,5 +87,4 @@ def _ignored(one: Wanted, stack: AdapterStack) -> list[str]:
     names = stack.unmatched(one.digest)
     if not names:
         return []
-    shown, more = ", ".join(names[:MOST_NAMED]), len(names) - MOST_NAMED
-    return [f"loras.{one.name}: {len(names)} tensors fit no layer: {shown}{f' and {more} more' if more > 0 else ''}"]
+    return [f"loras.{one.name}: {len(names)} tensors fit no layer: {told_of(names)}"]

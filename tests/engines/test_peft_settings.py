@@ -75,7 +75,8 @@ def again(source: Path, path: Path, said: dict[str, Any]) -> Path:
 def test_every_member_of_the_installed_peft_is_known() -> None:
     held = {one.name for one in dataclasses.fields(LoraConfig)}
     assert held <= READ | INERT | BEYOND
-    plain = json.loads(json.dumps(LoraConfig(**SAID).to_dict(), default=list))
+    config: Any = LoraConfig(**SAID)
+    plain = json.loads(json.dumps(config.to_dict(), default=list))
     (found,) = settings_by_network(plain, "said").values()
     assert (found.network, found.rank, found.alpha) == ("unet", 4, 6.0)
     for member in BEYOND:

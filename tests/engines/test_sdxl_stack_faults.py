@@ -124,14 +124,29 @@ def test_a_merge_that_is_stopped_leaves_the_model_as_it_came(
 def test_tensors_that_fit_nothing_are_named(
     engine: SdxlEngine, shelf: Path, request_for: Asking, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    odd = {f"lora_unet_nowhere_{number}.lora_up.weight": torch.ones(1) for number in range(22)}
+    odd = {f"lora_unet_nowhere_{number}.lora_up.weight": torch.ones(1) for number in range(99)}
     save_file({**NUMBERS, **odd, "x.oft_blocks": torch.ones(1)}, shelf / "loras" / "odd.safetensors")
+    named = ", ".join([*sorted(odd), "x.oft_blocks"])
     for _ in range(2):  # also when the stack was merged for another job
         (told,) = drawn(engine, request_for(adapters=uses(odd=1.0), steps=1)).metadata["ignored"]
-        assert told.startswith("loras.odd: 23 tensors fit no layer: lora_unet_nowhere_0.lora_up.weight, ")
-        assert told.endswith(" and 3 more")
+        assert told == f"loras.odd: 100 tensors fit no layer: {named}"
     (line,) = [line for line in logged() if line["event"] == "tensors of an adapter fit no layer"]
-    assert (line["adapter"], line["tensors"]) == ("odd", 23)
+    assert (line["adapter"], line["tensors"], line["names"]) == ("odd", 100, named)
+
+
+def test_names_that_no_answer_has_room_for_are_counted(
+    engine: SdxlEngine, shelf: Path, request_for: Asking, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    odd = {f"{number:03}{'x' * 295}": torch.ones(1) for number in range(99)}  # 300 bytes each, as JSON
+    save_file({**NUMBERS, **odd}, shelf / "loras" / "odd.safetensors")
+    (told,) = drawn(engine, request_for(adapters=uses(odd=1.0), steps=1)).metadata["ignored"]
+    assert told.startswith("loras.odd: 99 tensors fit no layer: 000xxx")
+    assert told.endswith("x and 45 more")
+    assert told.count(", ") == 53
+    save_file({**NUMBERS, "\x01" * 4000: torch.ones(1), "y": torch.ones(1)}, shelf / "loras" / "long.safetensors")
+    (told,) = drawn(engine, request_for(adapters=uses(long=1.0), steps=1)).metadata["ignored"]
+    assert told == "loras.long: 2 tensors fit no layer: and 2 more"
+    assert [len(line["names"]) < 1 << 15 for line in logged() if "names" in line] == [True, True]
 
 
 def test_a_merge_that_cannot_fit_is_not_begun(
