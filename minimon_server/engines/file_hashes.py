@@ -11,7 +11,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
-from minimon_server.engines.file_stamps import Stamp, sure_stamp_of
+from minimon_server.engines.file_stamps import Stamp, stamp_or_missing, sure_stamp_of
 from minimon_server.engines.kept_hashes import KeptHashes
 from minimon_server.logs import Logger
 
@@ -81,22 +81,41 @@ class FileHashes:
         lines = [f"{self.of(path)}  {path.name if is_one else f'{path.parent.name}/{path.name}'}\n" for path in found]
         return sha256("".join(lines).encode()).hexdigest()
 
-    def begin(self, parts: Mapping[str, Sequence[Path]]) -> Hashing:
-        """Compute the hash of each part's files on a thread of its own, while whoever asked goes on."""
-        return Hashing(self, parts)
+    def of_loaded(self, paths: Iterable[Path], stamps: Mapping[Path, Stamp]) -> str | None:
+        """Return `of_all` of files that were loaded; None, and a line in the log, where one is not what it was then.
+
+        `stamps` are those of `file_stamps.stamp_of` as they were loaded.
+        """
+        found = sorted(set(paths))
+        if self._are_still(found, stamps):  # else another is not even read
+            digest = self.of_all(found)
+            if self._are_still(found, stamps):
+                return digest
+        return None
+
+    def begin(self, parts: Mapping[str, Sequence[Path]], stamps: Mapping[Path, Stamp]) -> Hashing:
+        """Compute `of_loaded` of each part's files on a thread of its own, while whoever asked goes on."""
+        return Hashing(self, parts, stamps)
+
+    def _are_still(self, paths: Sequence[Path], stamps: Mapping[Path, Stamp]) -> bool:
+        for path in paths:
+            if stamp_or_missing(path) != stamps.get(path):
+                self._log.warning("file has no hash", file=path.name, reason="it changed after it was loaded")
+                return False
+        return True
 
 
 class Hashing:
-    """What is being computed: the hash of each part, see `FileHashes.of_all`."""
+    """What is being computed: the hash of each part, see `FileHashes.of_loaded`."""
 
-    def __init__(self, hashes: FileHashes, parts: Mapping[str, Sequence[Path]]) -> None:
+    def __init__(self, hashes: FileHashes, parts: Mapping[str, Sequence[Path]], stamps: Mapping[Path, Stamp]) -> None:
         self._found: dict[str, str | None] = dict.fromkeys(parts)
         self._done = threading.Event()
 
         def compute() -> None:
             try:
                 for part, paths in parts.items():
-                    self._found[part] = hashes.of_all(paths)
+                    self._found[part] = hashes.of_loaded(paths, stamps)
             finally:
                 self._done.set()
 

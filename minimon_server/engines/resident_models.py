@@ -18,11 +18,13 @@ from minimon_server.engines.acceleration_plan import Accelerations
 from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.checkpoint_files import OnDisk, fingerprint_of_model
 from minimon_server.engines.checkpoint_loading import load_model
-from minimon_server.engines.file_hashes import FileHashes, Hashing
+from minimon_server.engines.file_hashes import FileHashes
+from minimon_server.engines.file_stamps import Stamp, stamp_or_missing
 from minimon_server.engines.host_copies import move, to_device, to_host
+from minimon_server.engines.loaded_model import Loaded
 from minimon_server.engines.memory_tally import MemoryTally, Resident
 from minimon_server.engines.messages import Stack
-from minimon_server.engines.model_folders import NETWORKS
+from minimon_server.engines.model_folders import NETWORKS, BrokenModel
 from minimon_server.engines.part_contents import Content, contents_of, stamps_of
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Tier
@@ -33,34 +35,10 @@ from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_ladder import HOME, Ladder
 from minimon_server.engines.sdxl_loading import Loading, Place
 from minimon_server.engines.sdxl_memory import give_memory_back, is_out_of_memory, parts_bytes, weights_bytes
-from minimon_server.engines.weight_files import hashed_parts, weight_files
+from minimon_server.engines.weight_files import hashed_parts, settings_files, weight_files
 from minimon_server.logs import Logger
 
 BUDGET = "room for the model in use"
-
-
-@dataclass(slots=True, eq=False)
-class Loaded:
-    """One model in memory. `stamps` are those of its files before they were read."""
-
-    name: str
-    folder: OnDisk
-    pipeline: Any
-    previews: Previews
-    fingerprint: str
-    rests: bool  # its parts lie in main memory, and come to the device when they are needed
-    stack: AdapterStack
-    hashing: Hashing
-    accelerated: Accelerated
-    parts: Mapping[str, str]  # the names in the pool of its networks
-    stamps: Mapping[Path, tuple[int, ...]]
-    told: Stack  # the stack that it could draw at once
-    scheduler: Any  # the model's own, whatever the pipeline holds while it draws
-
-    @property
-    def dirty(self) -> frozenset[str]:
-        """The parts that its adapters have changed."""
-        return frozenset(self.parts[network] for network in self.stack.changed)
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +46,7 @@ class _Part:
     module: torch.nn.Module
     content: Content | None
     size: int  # bytes
-    stamps: Mapping[Path, tuple[int, ...]]  # of the files that it was read from
+    stamps: Mapping[Path, Stamp]  # of the files that it was read from
     accelerated: Accelerated | None = None  # of a UNet
 
 
@@ -125,8 +103,11 @@ class ResidentModels:
         return model
 
     def load(self, name: str, folder: OnDisk, ladder: Ladder, tell: Loading) -> Loaded:
-        """Read a model from the disk, but for parts that are in memory; room is made first. Raise as loading does."""
-        stamps = stamps_of(chain.from_iterable(weight_files(folder).values()))
+        """Read a model from the disk, but for parts that are in memory; room is made first.
+
+        Raise as loading does; `LostWeights` where files changed between the first look at them and the last.
+        """
+        stamps = stamps_of(chain(*weight_files(folder).values(), settings_files(folder)))
         contents = contents_of(folder, self._place)
         self._tidy(name, self._shared(contents).values())
         shared = self._shared(contents)  # some may have been lost
@@ -144,6 +125,9 @@ class ResidentModels:
             pipeline = load_model(folder, ladder.resting, tell, known)
             model = self._made(name, folder, pipeline, ladder.offloaded, contents, shared, stamps)
             done = True
+        except BrokenModel:
+            _check(stamps)  # half of one file and half of another are no model, and neither is to blame
+            raise
         finally:
             if not done:
                 self._apply(self._policy.drop(name), "it could not be loaded")
@@ -227,7 +211,7 @@ class ResidentModels:
         rests: bool,
         contents: Mapping[str, Content],
         shared: Mapping[str, str],
-        stamps: Mapping[Path, tuple[int, ...]],
+        stamps: Mapping[Path, Stamp],
     ) -> Loaded:
         """Return what was loaded, its new parts put into the pool."""
         files, parts, added = weight_files(folder), dict(shared), {}
@@ -246,8 +230,9 @@ class ResidentModels:
             parts[network] = key
         read, near = self._adapters.take, self._near.of(name)
         stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised, read, near)
-        hashing = self._hashes.begin(hashed_parts(folder))
         fingerprint, previews = fingerprint_of_model(folder), Previews(pipeline.vae)
+        _check(stamps)  # now all is read and mapped: what was shared, what was loaded and what is told are of one state
+        hashing = self._hashes.begin(hashed_parts(folder), stamps)
         self._parts |= added
         bare, scheduler = Stack(name), pipeline.scheduler
         return Loaded(
@@ -298,3 +283,10 @@ class ResidentModels:
                 told.append(Resident(name, tier, sum(self._parts[part].size for part in model.parts.values())))
         self._tally.resident = tuple(told)
         self._tally.held = {tier: self._policy.held(tier) for tier in (DEVICE, HOST)}
+
+
+def _check(stamps: Mapping[Path, Stamp]) -> None:
+    """Raise `LostWeights` where a file is not what it was."""
+    for path, stamp in stamps.items():
+        if stamp_or_missing(path) != stamp:
+            raise LostWeights(path.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from minimon_server.engines.acceleration_plan import Accelerations
 from minimon_server.engines.attention_kernels import ordered_kernels
@@ -14,6 +14,7 @@ from minimon_server.engines.devices import DeviceHere, DeviceWish
 from minimon_server.engines.draft_decoder import DraftDecoder
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.ip_adapter_files import FindIpAdapter, in_folder
+from minimon_server.engines.loaded_model import Loaded
 from minimon_server.engines.lost_device import is_lost
 from minimon_server.engines.memory_budgets import budgets_here
 from minimon_server.engines.memory_tally import MemoryTally
@@ -34,7 +35,7 @@ from minimon_server.engines.native_size import Canvas
 from minimon_server.engines.one_by_one import one_by_one
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import AS_THE_MACHINE_HAS_IT, Budgets
-from minimon_server.engines.resident_models import Loaded, ResidentModels
+from minimon_server.engines.resident_models import ResidentModels
 from minimon_server.engines.sdxl_beside import Running, SetUp
 from minimon_server.engines.sdxl_draft import Drafts
 from minimon_server.engines.sdxl_drawing import NO_VERSIONS, Drawing
@@ -52,6 +53,7 @@ from minimon_server.engines.weight_files import FindAdapter, by_stem
 from minimon_server.logs import Logger
 
 T = TypeVar("T")
+TRIES: Final = 2  # at files that change while they are read
 
 
 class SdxlEngine:
@@ -192,17 +194,28 @@ class SdxlEngine:
         raise EngineLost("The device that draws was lost while this was drawn.")
 
     def _ready_for(self, request: DrawRequest, teller: Tells) -> SetUp:
-        """Return the model that a request needs, as it needs it."""
+        """Return the model that a request needs, as it needs it; one whose files change meanwhile is loaded again."""
         try:
-            folder = self._models.find(request.model)
-            canvas = Canvas(request, folder.native_size)
-            others, rests = self._kept().make_room, self._plan is not None and bool(self._plan.offload.value)
-            ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally, others, rests=rests)
-            return SetUp(*self._dressed(request, folder, teller, ladder), ladder, canvas)
+            for _ in range(TRIES):
+                try:
+                    return self._set_up(request, teller)
+                except LostWeights as error:
+                    self._log.warning("weights changed on the disk: loaded anew", model=request.model, file=str(error))
+                # Outside the handler, where nobody holds the model any more.
+                self._kept().put_out(request.model, "its files have changed on the disk")
+            problem = f"The files of {request.model} change while they are read; nothing was drawn."
+            raise EngineFault(problem, retry=True)
         except BrokenModel as error:
             text = str(error)
         give_memory_back()  # outside the handler, where what was read of the model is gone
         raise EngineFault(text)
+
+    def _set_up(self, request: DrawRequest, teller: Tells) -> SetUp:
+        folder = self._models.find(request.model)
+        canvas = Canvas(request, folder.native_size)
+        others, rests = self._kept().make_room, self._plan is not None and bool(self._plan.offload.value)
+        ladder = Ladder(canvas.as_drawn(request), self._here(), self._log, self._tally, others, rests=rests)
+        return SetUp(*self._dressed(request, folder, teller, ladder), ladder, canvas)
 
     def _over(
         self,
@@ -233,29 +246,25 @@ class SdxlEngine:
         )
 
     def _dressed(self, request: DrawRequest, folder: OnDisk, teller: Tells, ladder: Ladder) -> tuple[Loaded, Worn]:
-        """Return the loaded model with the adapters of a request merged, and what is told of them."""
-        for _ in range(2):
-            model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
-            ladder.stand_on(model.pipeline, rests=model.rests)
-            worn = None
-            try:
-                worn = put_on(
-                    model.stack, request, self._adapters, self._hashes, ladder, lambda *at: teller.tell("loading", *at)
-                )
-            except LostWeights as error:
-                self._log.warning("weights changed on the disk: loaded anew", model=request.model, file=str(error))
-            finally:
-                if worn is None:
-                    ladder.undo()
-                    model.told = model.told if model.stack.worn else Stack(request.model)
-                    if model.stack.is_torn:
-                        self._kept().put_out(request.model, "a merge was cut off")
-            if worn is not None:
-                model.told = request.stack
-                return model, replace(worn, model=model.hashing)
-            del model
-            self._kept().put_out(request.model, "its files have changed on the disk")
-        raise EngineFault(f"The files of {request.model} change while they are read; nothing was drawn.", retry=True)
+        """Return the loaded model with the adapters of a request merged, and what is told of them.
+
+        Raise `LostWeights` where files of the model have changed since they were looked at.
+        """
+        model = ladder.run("loading", lambda: self._ready(request, folder, teller, ladder))
+        ladder.stand_on(model.pipeline, rests=model.rests)
+        worn = None
+        try:
+            worn = put_on(
+                model.stack, request, self._adapters, self._hashes, ladder, lambda *at: teller.tell("loading", *at)
+            )
+        finally:
+            if worn is None:
+                ladder.undo()
+                model.told = model.told if model.stack.worn else Stack(request.model)
+                if model.stack.is_torn:
+                    self._kept().put_out(request.model, "a merge was cut off")
+        model.told = request.stack
+        return model, replace(worn, model=model.hashing)
 
     def close(self) -> None:
         """Give everything back."""

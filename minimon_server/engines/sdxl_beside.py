@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from minimon_server.engines.loaded_model import Loaded
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.native_size import Canvas
-from minimon_server.engines.resident_models import Loaded
 from minimon_server.engines.sdxl_ladder import Ladder
 from minimon_server.engines.sdxl_reference import Shown
 from minimon_server.engines.sdxl_rows import can_stand_in_rows

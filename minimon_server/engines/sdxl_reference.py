@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -19,7 +20,7 @@ from PIL import Image
 
 from minimon_server.engines.captured_graphs import graphs_paused
 from minimon_server.engines.file_hashes import FileHashes, Hashing
-from minimon_server.engines.file_stamps import stamp_of
+from minimon_server.engines.file_stamps import Stamp, stamp_of
 from minimon_server.engines.ip_adapter_files import BadIpAdapter, FindIpAdapter, IpAdapterFiles, encoder_problem
 from minimon_server.engines.ip_adapter_weights import (
     HOME,
@@ -135,11 +136,12 @@ class References:
             if files is None:
                 raise BadIpAdapter("it is not on the disk")
             paths = [files.weights, files.encoder_weights]
-            key = (*paths, tuple(map(stamp_of, paths)), unet.dtype, layout_of(unet))
+            stamps = {path: stamp_of(path) for path in paths}
+            key = (*stamps.items(), unet.dtype, layout_of(unet))
             if self._held is None or self._held.key != key:
                 self.close()
                 ladder.look_at_need("reference", reference_floor(paths, place))
-                self._held = ladder.run("reference", partial(self._loaded, key, files, unet, tell))
+                self._held = ladder.run("reference", partial(self._loaded, key, stamps, files, unet, tell))
                 self._log.info("IP-Adapter loaded", id=name, variant=self._held.adapter.kind.variant)
             elif place.device != HOME:  # it comes to the device once more
                 ladder.look_at_need("reference", reference_floor(paths, place))
@@ -151,14 +153,17 @@ class References:
         give_memory_back()  # outside the handler, where what was read of it is gone
         raise EngineFault(text)
 
-    def _loaded(self, key: tuple[Any, ...], files: IpAdapterFiles, unet: Any, tell: Tell) -> _Held:
+    def _loaded(
+        self, key: tuple[Any, ...], stamps: Mapping[Path, Stamp], files: IpAdapterFiles, unet: Any, tell: Tell
+    ) -> _Held:
         tell(0, LOADING)
         adapter = read_ip_adapter(files.weights, unet)
         tell(1, LOADING)
         encoder = read_encoder(files, unet.dtype)
         if problem := encoder_problem(adapter.kind, encoder.network.config.to_dict()):
             raise BadIpAdapter(problem)
-        hashing = self._hashes.begin({"ip_adapter": [files.weights], "image_encoder": [files.encoder_weights]})
+        parts = {"ip_adapter": [files.weights], "image_encoder": [files.encoder_weights]}
+        hashing = self._hashes.begin(parts, stamps)
         return _Held(key, adapter, encoder, hashing, OrderedDict())
 
 

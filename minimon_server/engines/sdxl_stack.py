@@ -39,7 +39,7 @@ class Worn:
     @property
     def hashes(self) -> dict[str, object]:
         """The SHA-256 of the model, of its VAE, of every adapter and of other parts; None where a file could not be
-        read.
+        read, or changed after it was loaded.
         """
         known = dict(self.model.found) if self.model else {}
         parts = dict(self.parts.found) if self.parts else {}

@@ -34,6 +34,13 @@ def weight_files(folder: OnDisk) -> dict[str, list[Path]]:
     }
 
 
+def settings_files(folder: OnDisk) -> list[Path]:
+    """Return the configurations that are read with the weights; those of a single file were read when it was found."""
+    if isinstance(folder, Checkpoint):
+        return [] if folder.vae is None else [folder.vae / "config.json"]
+    return [folder.path / part / "config.json" for part in NETWORKS]
+
+
 def hashed_parts(folder: OnDisk) -> Mapping[str, list[Path]]:
     """Return the files whose hashes stand for the model (UNet and text encoders) and for its VAE."""
     files = weight_files(folder)

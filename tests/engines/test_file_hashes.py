@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from minimon_server.engines.file_hashes import FileHashes
+from minimon_server.engines.file_stamps import stamp_of
 from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.weight_files import by_stem, hashed_parts, hashes_here, weight_files
 from minimon_server.logs import Logger
@@ -63,7 +64,7 @@ def test_who_asks_meanwhile_waits_for_the_same(tmp_path: Path, quiet: Logger, mo
     path = tmp_path / "a"
     path.write_bytes(b"one")
     hashes = FileHashes(quiet)
-    begun = hashes.begin({"model": [path], "vae": []})
+    begun = hashes.begin({"model": [path], "vae": []}, {path: stamp_of(path)})
     assert reading.wait(PATIENCE)
     assert not begun.wait(0)
     assert begun.found == {"model": None, "vae": None}
