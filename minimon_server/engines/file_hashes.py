@@ -5,6 +5,7 @@ Judges nothing.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import file_digest, sha256
@@ -55,6 +56,24 @@ class FileHashes:
                 if self._kept:
                     self._kept.keep(path, stamp, found, part)
             return found
+
+    def of_part_of_several(self, paths: Sequence[Path], part: str, digest: Callable[[], str]) -> str:
+        """The same of what lies in several files, known as long as none of them changes; raise `OSError` if one does.
+
+        It is kept with the file that changed last: when that one's times are long past, so are the others'.
+        """
+        states = {path: sure_stamp_of(path) for path in paths}
+        latest = max(paths, key=lambda path: max(states[path][-2:]))
+        others = [(str(path.absolute()), states[path]) for path in sorted(states) if path != latest]
+
+        def of_one_state() -> str:
+            found = digest()
+            if any(sure_stamp_of(path) != state for path, state in states.items()):
+                raise OSError(errno.ESTALE, "changed while it was read")
+            return found
+
+        beside = f" beside {sha256(repr(others).encode()).hexdigest()}" if others else ""
+        return self.of_part(latest, part + beside, of_one_state)
 
     def of_all(self, paths: Iterable[Path]) -> str | None:
         """Return the hash of one file, or that of `of_several`; None where there is none.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -63,16 +63,17 @@ class Content:
         """Return whether both hold the same to the last byte, by SHA-256; files that cannot be read are like none.
 
         `stamps` are those of the other's files as they were read: none is what it was once it has changed. This may
-        block for as long as reading takes what nobody has hashed yet: only those weights of a single file.
+        block for as long as reading takes what nobody has hashed yet: whole files, of a single file only those weights.
         """
         if other is None or self.key != other.key or stamps_of(stamps) != stamps:
             return False
         if self.files == other.files:
             return True
         try:
-            return self._are_copies(other, hashes) or self._digest(hashes) == other._digest(hashes)
+            same = self._are_copies(other, hashes) or self._digest(hashes) == other._digest(hashes)
         except OSError:
             return False  # whoever loads them says what is wrong
+        return same and stamps_of(stamps) == stamps
 
     def _are_copies(self, other: Content, hashes: FileHashes) -> bool:
         """Whether the files are the same, whose hashes are needed anyway; those of single files hold more than this."""
@@ -83,9 +84,11 @@ class Content:
         )
 
     def _digest(self, hashes: FileHashes) -> str:
-        if len(self.files) > 1:
-            return whole(self.spans)  # a kept hash is that of one file's state
-        return hashes.of_part(self.files[0], self.key, lambda: whole(self.spans))
+        return hashes.of_part_of_several(self.files, self.key, lambda: whole(self.spans))
+
+
+# A network in memory: its name in the pool, its content, and the stamps of its files as they were read.
+Held = tuple[str, Content | None, Mapping[Path, Stamp]]
 
 
 def contents_of(model: OnDisk, place: Place) -> dict[str, Content]:
@@ -111,6 +114,17 @@ def contents_of(model: OnDisk, place: Place) -> dict[str, Content]:
     return found
 
 
+def same_networks(contents: Mapping[str, Content], pool: Sequence[Held], hashes: FileHashes) -> dict[str, str]:
+    """Return the networks that are in memory already, by their names in the pool; this may block as `is_that_of`."""
+    found = {}
+    for network, content in contents.items():
+        names = (name for name, other, stamps in pool if content.is_that_of(other, stamps, hashes))
+        name = next(names, None)
+        if name is not None:
+            found[network] = name
+    return found
+
+
 def stamps_of(files: Iterable[Path]) -> dict[Path, Stamp]:
     """Return the stamp of each file, `MISSING` of one that cannot be looked at."""
     return {file: stamp_or_missing(file) for file in files}
@@ -133,7 +147,17 @@ def _networks(
             else:
                 continue
         # A configuration may be anything, and the library renames by it.
-        except (OSError, OddFile, BrokenModel, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        except (
+            OSError,
+            OddFile,
+            BrokenModel,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ):
             continue
         yield part, settings, spans, lies_in is None
 

@@ -25,7 +25,7 @@ from minimon_server.engines.loaded_model import Loaded
 from minimon_server.engines.memory_tally import MemoryTally, Resident
 from minimon_server.engines.messages import Stack
 from minimon_server.engines.model_folders import NETWORKS, BrokenModel
-from minimon_server.engines.part_contents import Content, contents_of, stamps_of
+from minimon_server.engines.part_contents import Content, contents_of, same_networks, stamps_of
 from minimon_server.engines.pristine_weights import LostWeights
 from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Tier
 from minimon_server.engines.resident_adapters import ResidentAdapters
@@ -35,6 +35,7 @@ from minimon_server.engines.sdxl_decoding import Previews
 from minimon_server.engines.sdxl_ladder import HOME, Ladder
 from minimon_server.engines.sdxl_loading import Loading, Place
 from minimon_server.engines.sdxl_memory import give_memory_back, is_out_of_memory, parts_bytes, weights_bytes
+from minimon_server.engines.telling import while_told
 from minimon_server.engines.weight_files import hashed_parts, settings_files, weight_files
 from minimon_server.logs import Logger
 
@@ -109,8 +110,13 @@ class ResidentModels:
         """
         stamps = stamps_of(chain(*weight_files(folder).values(), settings_files(folder)))
         contents = contents_of(folder, self._place)
-        self._tidy(name, self._shared(contents).values())
-        shared = self._shared(contents)  # some may have been lost
+        pool = [(part, one.content, one.stamps) for part, one in self._parts.items()]
+        found = while_told(
+            lambda: same_networks(contents, pool, self._hashes),
+            lambda: tell(0, max(1, weights_bytes(folder, self._place) >> 20)),
+        )
+        self._tidy(name, found.values())
+        shared = {network: part for network, part in found.items() if part in self._parts}  # some may have been lost
         sizes = {part: self._parts[part].size for part in shared.values()}
         there = sum(sizes.values())
         rest = max(0, weights_bytes(folder, self._place) - there)
@@ -168,16 +174,6 @@ class ResidentModels:
         if model.folder is not folder or any(stamps_of(one) != one for one in stamps):
             return "its files have changed on the disk"
         return None
-
-    def _shared(self, contents: Mapping[str, Content]) -> dict[str, str]:
-        """Return the networks that are in memory already, by their names in the pool."""
-        found = {}
-        for network, content in contents.items():
-            for name, part in self._parts.items():
-                if content.is_that_of(part.content, part.stamps, self._hashes):
-                    found[network] = name
-                    break
-        return found
 
     def _tidy(self, name: str, parts: Iterable[str]) -> None:
         """See to it that no other model has changed these parts, and that none that rests is left on the device."""

@@ -1,10 +1,16 @@
-"""Who says how far a request is, and hears that nobody wants it any more. Draws nothing."""
+"""Who says how far a request is, and hears that nobody wants it any more, also while files are read. Draws nothing."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Final, Protocol, TypeVar
 
 from minimon_server.engines.messages import Phase, Progress, Reply, Report, Stopped
+
+T = TypeVar("T")
+BETWEEN_SECONDS: Final = 1.0  # two reports of what has no steps
 
 
 class Tells(Protocol):
@@ -26,3 +32,23 @@ class Teller:
         if not reply:
             raise Stopped
         self.is_watched = reply == Reply.SHOW
+
+
+def while_told(work: Callable[[], T], tell: Callable[[], None]) -> T:
+    """Return what `work` returns or raises, done on a thread of its own; call `tell` every second meanwhile.
+
+    Where `tell` raises, so does this, at once: `work` goes on, and nobody waits for it, nor at the end of the process.
+    It is to touch nothing of its caller's.
+    """
+    done: Future[T] = Future()
+
+    def act() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=act, name="reading", daemon=True).start()
+    while not wait([done], BETWEEN_SECONDS).done:
+        tell()
+    return done.result()

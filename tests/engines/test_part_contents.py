@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from minimon_server.engines import part_contents
+from minimon_server.engines.checkpoint_loading import renamed
 from minimon_server.engines.checkpoint_shapes import architecture_of
 from minimon_server.engines.file_hashes import FileHashes
 from minimon_server.engines.kept_hashes import KeptHashes
@@ -19,6 +21,7 @@ from minimon_server.logs import Logger
 from tests.engines.checkpoint_scene import FIRST, VAE, models_of, two_models, with_parts_of
 from tests.engines.test_kept_hashes import later, true_hash
 from tests.single_file import Tensors, narrow_pipeline, save
+from tests.small_pipeline import tokenizer
 
 CPU = Place(torch.device("cpu"), torch.float32, "a test")
 
@@ -101,6 +104,71 @@ def test_a_later_start_knows_the_networks_of_a_file_without_reading_them(
             assert same_parts(found["tuned"], found["base"], hashes) == ["text_encoder", "vae"]
         assert sorted(hashed) == reads
     assert hashes.of(pair / "checkpoints" / "base.safetensors") == true_hash(pair / "checkpoints" / "base.safetensors")
+
+
+@pytest.fixture
+def sharded(pair: Path, tmp_path: Path) -> Path:
+    """Return a models/ folder: `base`, and `parts`, the same as a folder whose UNet lies in several files."""
+    root = Path(shutil.copytree(pair, tmp_path / "models"))
+    half = narrow_pipeline(0).to(torch.float16)
+    half.tokenizer = half.tokenizer_2 = tokenizer(tmp_path / ".words")
+    half.save_pretrained(root / "parts")
+    half.unet.save_pretrained(root / "several", max_shard_size="1500KB")
+    shutil.rmtree(root / "parts" / "unet")
+    (root / "several").rename(root / "parts" / "unet")
+    assert len(list((root / "parts" / "unet").glob("*.safetensors"))) > 1
+    return root
+
+
+def test_a_network_in_several_files_is_read_once_as_long_as_none_of_them_changes(
+    sharded: Path, tmp_path: Path, quiet: Logger, hashed: list[str]
+) -> None:
+    models = models_of(sharded, quiet)
+
+    def reads() -> int:
+        """Return how often the UNet is read whole by a process that compares it twice."""
+        hashed.clear()
+        hashes = FileHashes(quiet, KeptHashes(tmp_path / "hashes.json", quiet, later))
+        base, parts = (contents_of(models.find(name), CPU) for name in ("base", "parts"))
+        for _ in range(2):
+            assert "unet" in same_parts(parts, base, hashes)
+        return sum("-of-" in name for name in hashed)
+
+    assert (reads(), reads()) == (1, 0)
+    for shard in (sharded / "parts" / "unet").glob("*.safetensors"):
+        shard.touch()  # any of them may be another one now
+        assert (reads(), reads()) == (1, 0)
+
+
+def test_a_network_whose_files_change_while_they_are_compared_is_shared_with_none(
+    sharded: Path, quiet: Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_of(sharded, quiet)
+    base, parts = (contents_of(models.find(name), CPU)["unet"] for name in ("base", "parts"))
+    stamps = {one: stamps_of(one.files) for one in (base, parts)}
+    for shard in parts.files:
+
+        def meanwhile(spans: Any, shard: Path = shard) -> str:
+            found = whole(spans)
+            shard.touch()
+            return found
+
+        monkeypatch.setattr(part_contents, "whole", meanwhile)
+        assert not parts.is_that_of(base, stamps[base], FileHashes(quiet))
+        assert not base.is_that_of(parts, stamps[parts], FileHashes(quiet))
+
+
+def test_a_network_that_the_library_stumbles_over_has_no_content(
+    pair: Path, quiet: Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it stumbles over: the model is loaded by itself, or loading says what is wrong."""
+
+    def stumbles(part: str, *asked: Any) -> Any:
+        return renamed(part, *asked) if part != "vae" else asked[0].no_such_member
+
+    monkeypatch.setattr("minimon_server.engines.part_tensors.renamed", stumbles)
+    found = contents_of(models_of(pair, quiet).find("base"), CPU)
+    assert sorted(found) == ["text_encoder", "text_encoder_2", "unet"]
 
 
 def test_floats_that_a_cpu_uses_where_they_lie_are_the_same_where_they_lie_alike(

@@ -6,6 +6,7 @@ The files hold halves, as most do: they are cast for the CPU, so all weights lie
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from minimon_server.engines.memory_tally import MemoryTally
-from minimon_server.engines.messages import DrawRequest
+from minimon_server.engines.messages import DrawRequest, Progress, Stopped
+from minimon_server.engines.part_tensors import whole
 from minimon_server.engines.residency import Budgets
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
@@ -27,6 +29,7 @@ from tests.small_pipeline import tokenizer
 
 Asking = Callable[..., DrawRequest]
 Logged = Callable[[], list[dict[str, Any]]]
+PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,35 @@ def test_two_files_with_the_same_networks_hold_them_once_and_draw_as_if_alone(
     assert tally.loads == 2
     assert drawn(engine, request_for(model="base", steps=1)).pixels == right["base", False]
     assert shared_by(logged)["base"] == ["text_encoder", "vae"]  # what `tuned` has kept
+
+
+def test_networks_are_compared_while_the_job_is_told_of_and_can_be_cancelled(
+    engine: SdxlEngine,
+    right: dict[tuple[str, bool], bytes],
+    request_for: Asking,
+    logged: Logged,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that takes its time over the weights of two files."""
+    cancelled, heard = threading.Event(), list[Progress]()
+
+    def slow(spans: Any) -> str:
+        assert cancelled.wait(PATIENCE)
+        return whole(spans)
+
+    def report(progress: Progress) -> bool:
+        heard.append(progress)
+        return False
+
+    monkeypatch.setattr("minimon_server.engines.part_contents.whole", slow)
+    drawn(engine, request_for(model="base", steps=1))
+    with pytest.raises(Stopped):
+        engine.draw(request_for(model="tuned", steps=1), report)
+    assert [(one.phase, one.current) for one in heard] == [("loading", 0)]
+    assert heard[0].total >= 1
+    cancelled.set()
+    assert drawn(engine, request_for(model="tuned", steps=1)).pixels == right["tuned", False]
+    assert shared_by(logged)["tuned"] == ["text_encoder", "vae"]
 
 
 def test_an_encoder_that_two_files_share_is_as_it_came_for_each(
