@@ -20,8 +20,8 @@ from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Logger
 from tests.engines.adapter_scene import KINDS, drawn, files_of, same, state_of, uses
 from tests.engines.exhaustion import pipeline
-from tests.engines.test_resident_models import MEBI, ROOM, Asking, Logged, living_modules, size_of
-from tests.engines.test_sdxl_ladder import live
+from tests.engines.memory_held import MEBI, MOST_BLOCKS, MOST_GROWN, held, size
+from tests.engines.test_resident_models import ROOM, Asking, Logged, size_of
 
 
 @pytest.fixture
@@ -181,13 +181,17 @@ def test_switches_of_stacks_leave_memory_as_it_was(
 
     for number in range(12):
         switch(number)
-    modules, tensors, held = living_modules(), live(), tally.held
+    before, told, (grown, blocks) = held(root), tally.held, size()
     for number in range(12 * (switches // 12 + 1)):
         switch(number)
-    assert living_modules() == modules
-    assert live() == tensors
-    assert tally.held == held
+    assert held(root) == before
+    assert before.files > 0
+    if switches >= 50:
+        assert size()[0] < grown + MOST_GROWN
+        assert size()[1] < blocks + MOST_BLOCKS
+    assert tally.held == told
     assert tally.adapters_read > 6
     assert tally.adapters_kept > 6
     engine.close()
     assert set(tally.held.values()) == {0}
+    assert held(root).files == 0
