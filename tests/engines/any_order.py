@@ -55,6 +55,8 @@ def draw_in_any_order(root: Path, models: Sequence[str], jobs: int, log: Logger)
     Afterwards the weights of every model are those of its files.
     """
     asked = asked_for(models, jobs)
+    assert {request.model for request in asked} == set(models)
+    assert {use.name for request in asked for use in request.adapters if use.weight} == set(KINDS)
     expected = expected_of(root, asked)
     engine = SdxlEngine(ModelFolders(root, log), "cpu", log)
     for request in asked:

@@ -11,8 +11,8 @@ import torch
 from tests.engines.test_sdxl_ladder import live, resident
 
 MEBI = 2**20
-# What the allocators of Python, C and torch may have grown by in fifty switches, and the mappings that they may have got:
-# seen were 0.1 MiB and none. 256 KiB that each load left are 12 MiB; a model is 12 MiB.
+# What the allocators of Python, C and torch may have grown by in fifty switches, and the mappings that they may have
+# got: seen were 0.1 MiB and none. 256 KiB that each load left are 12 MiB; a model is 12 MiB.
 MOST_GROWN = 8 * MEBI
 MOST_BLOCKS = 16
 
