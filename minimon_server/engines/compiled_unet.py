@@ -24,6 +24,8 @@ from minimon_server.logs import Logger
 MOST_BUCKETS: Final = 16
 # No CUDA graphs of inductor's own: they keep pointers to weights, which offloading and merging would leave behind.
 MODES: Final = {"cuda": "max-autotune-no-cudagraphs", "cpu": "default"}
+PROBLEM: Final = 500  # letters of what torch says
+RECOMPILES: Final = "Detected recompile"  # what it says where its stance is to make no graph anew
 Bucket = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -80,16 +82,21 @@ class CompiledUnet:
         bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape)
         if not self._is_served(bucket, sample.dtype):
             return self._whole(sample, timestep, encoder_hidden_states, **named)
+        # The same graphs for a bucket: another order of strides might be others.
+        given = (sample.contiguous(), timestep, encoder_hidden_states.contiguous())
         try:
-            # The same graphs for a bucket: another order of strides might be others.
+            if bucket in self._buckets and (found := self._from_graphs(bucket, given, named)) is not None:
+                return found
             with self._regions.in_effect():
-                found = self._whole(sample.contiguous(), timestep, encoder_hidden_states.contiguous(), **named)
+                found = self._whole(*given, **named)
+        except NoGraph:
+            raise
         except Exception as error:  # whatever dynamo, inductor, triton and a compiler raise
             # What a graph that is there raises is no failure of the compiler, unless dynamo says that it is.
             is_dynamos = isinstance(error, TorchDynamoException | FailOnRecompileLimitHit)
             if is_out_of_memory(error) or (bucket in self._buckets and not is_dynamos):
                 raise
-            problem = f"{type(error).__name__}: {str(error)[:500]}"
+            problem = f"{type(error).__name__}: {str(error)[:PROBLEM]}"
             self._broken = True
             self._log.error("the UNet cannot be compiled: drawing goes on without", problem=problem)
             why = f"({type(error).__name__})"
@@ -98,6 +105,25 @@ class CompiledUnet:
             return self._whole(sample, timestep, encoder_hidden_states, **named)
         self._buckets.add(bucket)
         return found
+
+    def _from_graphs(self, bucket: Bucket, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Return what the graphs of a known bucket compute, or None where torch would have to make one anew.
+
+        That is so when something changed that its guards look at. It takes minutes, and is told as any other compiling.
+        """
+        try:
+            with torch.compiler.set_stance("fail_on_recompile"), self._regions.in_effect():
+                return self._whole(*given, **named)
+        except RuntimeError as error:
+            if not str(error).startswith(RECOMPILES):
+                raise
+            problem = str(error)
+        if self.only_known:
+            raise NoGraph
+        told = {"latents": list(bucket[0]), "embeddings": list(bucket[1])}
+        self._log.warning("a known size is compiled again", problem=problem[:PROBLEM], **told)
+        self.tell()
+        return None
 
     def _is_served(self, bucket: Bucket, dtype: torch.dtype) -> bool:
         if self._broken or dtype != self._dtype:  # drawn again in other numbers, for once

@@ -5,7 +5,8 @@ Pinned copies and copies that do not wait are plain torch, and not yet measured 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -31,10 +32,11 @@ def to_host(network: torch.nn.Module) -> None:
         return
     drop_graphs(network)  # and their memory on the device
     tensors = list({id(one): one for one in (*network.parameters(), *network.buffers())}.values())
-    places = copies(tensors, pin=any(one.is_cuda for one in tensors))
-    if any(one.is_cuda for one in tensors):
-        torch.cuda.synchronize()  # nothing is freed on the device before all of it has arrived
-    network._apply(lambda tensor: places[id(tensor)])  # type: ignore[no-untyped-call] # what `to` is made of
+    with outside_inference():
+        places = copies(tensors, pin=any(one.is_cuda for one in tensors))
+        if any(one.is_cuda for one in tensors):
+            torch.cuda.synchronize()  # nothing is freed on the device before all of it has arrived
+        network._apply(lambda tensor: places[id(tensor)])  # type: ignore[no-untyped-call] # what `to` is made of
 
 
 def copies(tensors: list[torch.Tensor], *, pin: bool) -> dict[int, torch.Tensor]:
@@ -71,9 +73,19 @@ def to_device(network: torch.nn.Module, device: torch.device) -> bool:
 def moved(network: torch.nn.Module, device: torch.device, *, non_blocking: bool = False) -> None:
     """Move a network; exact: numbers stay as they are."""
     drop_graphs(network)
-    # What moves in inference mode can be moved no more outside of it, and quantised weights not even in it.
-    with torch.inference_mode(False), torch.no_grad():
+    with outside_inference():
         network.to(device, non_blocking=non_blocking)
+
+
+@contextmanager
+def outside_inference() -> Iterator[None]:
+    """Make weights outside of inference mode, in which pictures are drawn; no gradients either.
+
+    Those that are made in it have other dispatch keys: dynamo compares the keys, and would compile every block anew,
+    and quantised weights could not even be moved.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def move(pipeline: Any, parts: Iterable[str], device: torch.device) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from minimon_server.engines.captured_graphs import drop_graphs, graphs_paused
+from minimon_server.engines.host_copies import outside_inference
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.quantised_layers import widened_layers
 from minimon_server.engines.sdxl_prompts import Course, Said, Spoken
@@ -42,10 +43,12 @@ def in_float32(unet: Any, pipelines: Sequence[Any]) -> Iterator[None]:
             for pipeline in pipelines:
                 # The library narrows embeddings to the numbers of this encoder, if there is one (0.42.1).
                 pipeline.text_encoder_2 = None
-            unet.to(dtype=torch.float32)
+            with outside_inference():
+                unet.to(dtype=torch.float32)
             yield
         finally:
-            unet.to(dtype=own)
+            with outside_inference():
+                unet.to(dtype=own)
             for pipeline, encoder in zip(pipelines, encoders, strict=True):
                 pipeline.text_encoder_2 = encoder
 

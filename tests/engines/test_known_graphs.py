@@ -1,0 +1,87 @@
+"""What is compiled stays so: a size that is known is compiled a second time by nothing that happens to its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from minimon_server.engines.compiled_unet import NoGraph
+from minimon_server.engines.host_copies import to_device, to_host
+from minimon_server.engines.sdxl_numbers import in_float32
+from minimon_server.logs import Logger
+from tests.engines.test_compiled_unet import Layer, compiled_over
+
+Logged = Callable[[], list[dict[str, Any]]]
+pytestmark = pytest.mark.filterwarnings("default")  # what dynamo looks into warns of itself
+
+
+class Narrow(Layer):
+    """One in 16 bits."""
+
+    dtype = torch.bfloat16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to(self.dtype).requires_grad_(False)
+
+
+def narrow_answer(network: Any, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    with torch.inference_mode():
+        words = torch.ones(2, 2, dtype=dtype)
+        found: torch.Tensor = network(torch.ones(2, 8, dtype=dtype), torch.tensor(3), encoder_hidden_states=words)[0]
+        return found
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> None:
+    """Let no test find what another one compiled."""
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def test_a_picture_that_was_drawn_again_in_32_bits_costs_no_graph(log: Logger, logged: Logged) -> None:
+    network = Narrow()
+    compiled_over(network, log)
+    before = narrow_answer(network)
+    with torch.inference_mode(), in_float32(network, []):  # as drawing does
+        assert narrow_answer(network, torch.float32).dtype == torch.float32
+    assert torch.equal(narrow_answer(network), before)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not any("compiled again" in line["event"] for line in logged())
+
+
+def test_a_model_that_was_put_out_while_another_one_drew_costs_no_graph(log: Logger) -> None:
+    network = Narrow()
+    compiled_over(network, log)
+    before = narrow_answer(network)
+    with torch.inference_mode():
+        to_host(network)
+        to_device(network, torch.device("cpu"))
+    assert not any(one.is_inference() for one in network.parameters())
+    assert torch.equal(narrow_answer(network), before)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_known_size_that_torch_would_compile_again_is_told_and_not_between_the_steps_of_a_job(
+    log: Logger, logged: Logged
+) -> None:
+    network, heard = Narrow(), list[str]()
+    compiled = compiled_over(network, log)
+    compiled.tell = lambda: heard.append("loading")
+    before = narrow_answer(network)
+    with torch.inference_mode():
+        network.to(torch.float32).to(torch.bfloat16)  # what no part of the server does
+    compiled.only_known = True
+    with pytest.raises(NoGraph):
+        narrow_answer(network)
+    assert (counters["stats"]["unique_graphs"], heard) == (1, ["loading"])
+    compiled.only_known = False
+    for _ in range(2):
+        assert torch.equal(narrow_answer(network), before)
+    assert (counters["stats"]["unique_graphs"], heard) == (2, ["loading"] * 2)
+    (line,) = [line for line in logged() if line["event"] == "a known size is compiled again"]
+    assert "dispatch key" in line["problem"]
