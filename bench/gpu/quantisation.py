@@ -51,7 +51,10 @@ def _int4() -> Any:
 
 
 def _fp4() -> Any:
-    return import_module("torchao.prototype.mx_formats").NVFP4DynamicActivationNVFP4WeightConfig()
+    # The other way of rounding needs the package mslk.
+    return import_module("torchao.prototype.mx_formats").NVFP4DynamicActivationNVFP4WeightConfig(
+        use_triton_kernel=False
+    )
 
 
 CONFIGURATIONS: Final[Mapping[str, Callable[[], Any]]] = {

@@ -103,7 +103,8 @@ def config_of(scheme: Scheme, device: torch.device) -> Any:
         return ao.Int4WeightOnlyConfig(group_size=GROUP["cuda"], int4_packing_format=packing, **plain)
     from torchao.prototype.mx_formats import NVFP4DynamicActivationNVFP4WeightConfig
 
-    return NVFP4DynamicActivationNVFP4WeightConfig()
+    # The kernel that rounds in one go needs the package mslk; without it, the same is done by torch's own operations.
+    return NVFP4DynamicActivationNVFP4WeightConfig(use_triton_kernel=False)
 
 
 def fits(scheme: Scheme, weight: torch.Tensor, device: torch.device) -> bool:
@@ -138,12 +139,21 @@ def widened_layers(network: torch.nn.Module) -> Iterator[None]:
     ]
     try:
         for layer, weight in held:
-            wide = weight.dequantize().float()
-            layer.weight = torch.nn.Parameter(wide, requires_grad=False)
+            layer.weight = torch.nn.Parameter(_values(weight).float(), requires_grad=False)
         yield
     finally:
         for layer, weight in held:
             layer.weight = weight
+
+
+def _values(weight: Any) -> torch.Tensor:
+    """Return what a quantised weight stands for, in the numbers of its network."""
+    if type(weight).dequantize is not torch.Tensor.dequantize:
+        return weight.dequantize()  # type: ignore[no-any-return] # of a class of torchao's
+    # Four bits as the kernel on CUDA wants them can only be multiplied (torchao 0.18, Int4TilePackedTo4dTensor). Each
+    # sum has one addend that is not 0: nothing is rounded.
+    ones = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
+    return torch.nn.functional.linear(ones, weight).T.contiguous()
 
 
 _NONE: Final = torch.empty(0)
