@@ -14,7 +14,7 @@ import torch
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from minimon_server.engines.acceleration_plan import Accelerations, Chosen
-from minimon_server.engines.compiled_regions import CompiledRegions
+from minimon_server.engines.compiled_regions import Backend, CompiledRegions
 from minimon_server.engines.messages import EngineFault
 from minimon_server.engines.sdxl_loading import forget_signatures
 from minimon_server.engines.sdxl_memory import is_out_of_memory
@@ -46,11 +46,11 @@ class CompiledUnet:
         device: str,
         log: Logger,
         most: int = MOST_BUCKETS,
-        backend: str = "inductor",
+        backend: Backend = "inductor",
     ) -> None:
         """Take the place of the network's own `forward`, which stays for what is not compiled.
 
-        `backend` is one of torch's: inductor writes kernels, aot_eager only holds the graphs.
+        `backend` is one of torch's, inductor writes kernels, aot_eager only holds the graphs; or a function.
         """
         forget_signatures(network)
         self._whole = network.forward

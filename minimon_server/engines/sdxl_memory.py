@@ -145,8 +145,29 @@ _SAID: Final = (
 )
 
 
+# What torch raises while it compiles wraps what happened: one within the other, no more than these.
+_DEEPEST: Final = 8
+_COMPILERS: Final = ("torch._dynamo.", "torch._inductor.")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was not enough memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
+    """Whether an error says that there was not enough memory, by itself or by what a compiler's error wraps."""
+    found: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if found is None:
+            return False
+        if isinstance(found, torch.OutOfMemoryError | MemoryError):
+            return True
+        if isinstance(found, RuntimeError) and any(said in str(found) for said in _SAID):
+            return True
+        found = _wrapped(found)
+    return False
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """Return what an error of torch's compilers was raised for; what anybody else's came from is no part of it."""
+    if not type(error).__module__.startswith(_COMPILERS):
+        return None
+    # `inner_exception`: BackendCompilerFailed and InductorError, which are raised `from None` (torch 2.13).
+    inner = getattr(error, "inner_exception", None)
+    return inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__

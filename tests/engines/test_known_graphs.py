@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.utils import counters
+from torch._inductor.exc import InductorError, LoweringException
 
-from minimon_server.engines.compiled_unet import NoGraph
+from minimon_server.engines.compiled_unet import CompiledUnet, NoGraph
 from minimon_server.engines.host_copies import to_device, to_host
+from minimon_server.engines.sdxl_memory import is_out_of_memory
 from minimon_server.engines.sdxl_numbers import in_float32
 from minimon_server.logs import Logger
-from tests.engines.test_compiled_unet import Layer, compiled_over
+from tests.engines.exhaustion import EXHAUSTED
+from tests.engines.quantised_scene import planned
+from tests.engines.test_compiled_unet import Layer, asked_of, compiled_over
 
 Logged = Callable[[], list[dict[str, Any]]]
 pytestmark = pytest.mark.filterwarnings("default")  # what dynamo looks into warns of itself
@@ -85,3 +90,42 @@ def test_a_known_size_that_torch_would_compile_again_is_told_and_not_between_the
     assert (counters["stats"]["unique_graphs"], heard) == (2, ["loading"] * 2)
     (line,) = [line for line in logged() if line["event"] == "a known size is compiled again"]
     assert "dispatch key" in line["problem"]
+
+
+def test_memory_that_runs_out_while_torch_compiles_ends_no_compiling(log: Logger, logged: Logged) -> None:
+    """Dynamo wraps what a backend raises; inductor what its own lowering raises, which wraps it, too."""
+    fails = ["inductor", "dynamo"]
+
+    def backend(graph: Any, _: Any) -> Any:
+        if not fails:
+            return graph.forward
+        error = torch.OutOfMemoryError(EXHAUSTED)
+        if fails.pop() == "dynamo":
+            raise error
+        try:
+            raise error
+        except torch.OutOfMemoryError:
+            try:
+                raise LoweringException(error, "addmm", [], {}) from None  # as torch._inductor.graph does
+            except LoweringException as lowering:
+                raise InductorError(lowering, None) from None
+
+    network = Layer()
+    plan = planned(use_compile=True)
+    compiled = CompiledUnet(network, plan, "cpu", log, backend=backend)
+    for wrapping in (BackendCompilerFailed, InductorError):
+        with pytest.raises(wrapping) as caught:
+            asked_of(network, 1)
+        assert is_out_of_memory(caught.value)
+    assert (plan.compile.value, compiled.buckets) == (True, frozenset())
+    assert torch.equal(asked_of(network, 1), asked_of(Layer(), 1))
+    assert compiled.buckets
+    assert not any(line["level"] == "error" for line in logged())
+
+
+def test_an_error_that_was_raised_after_memory_ran_out_is_not_taken_for_it() -> None:
+    later = RuntimeError("something else")
+    later.__context__ = torch.OutOfMemoryError(EXHAUSTED)
+    assert not is_out_of_memory(later)
+    assert not is_out_of_memory(InductorError(later, None))
+    assert not is_out_of_memory(BackendCompilerFailed("eager", ValueError(), None))
