@@ -8,6 +8,7 @@ the graphs' code on the disk, in the folder of TORCHINDUCTOR_CACHE_DIR; weights 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -24,6 +25,10 @@ from minimon_server.logs import Logger
 MOST_BUCKETS: Final = 16
 # No CUDA graphs of inductor's own: they keep pointers to weights, which offloading and merging would leave behind.
 MODES: Final = {"cuda": "max-autotune-no-cudagraphs", "cpu": "default"}
+ATTRIBUTE: Final = "minimon_compiled"
+# Products of 8-bit integers on CUDA want more rows than these: `torch._int_mm`, which is what a compiled graph calls.
+# Without one, torchao has another way (0.18, `safe_int_mm`).
+MOST_ROWS_WITHOUT_INT8: Final = 16
 PROBLEM: Final = 500  # letters of what torch says
 RECOMPILES: Final = "Detected recompile"  # what it says where its stance is to make no graph anew
 Bucket = tuple[tuple[int, ...], tuple[int, ...]]
@@ -60,16 +65,28 @@ class CompiledUnet:
         self._buckets: set[Bucket] = set()
         self._refused: set[Bucket] = set()
         self._broken = False
+        self._spares = False
         self.only_known = False  # raise `NoGraph` where a graph would have to be made, which takes minutes
         self.tell: Callable[[], None] = lambda: None  # called before a bucket is compiled, which takes minutes
         _allow_graphs(most * self._regions.count)
         self._network, self._attention = network, _attention_of(network)
         network.forward = self
+        setattr(network, ATTRIBUTE, self)
 
     @property
     def buckets(self) -> frozenset[Bucket]:
         """The sizes that there are graphs for: the shapes of latents and of embeddings."""
         return frozenset(self._buckets)
+
+    def spare(self) -> Callable[[], None]:
+        """Compile nothing, for memory is short, until what is returned is called: what has no graph does without."""
+        self._spares = True
+        self._log.info("memory is short: the UNet is computed with the graphs that there are, or without")
+
+        def undo() -> None:
+            self._spares = False
+
+        return undo
 
     def width(self, most: int) -> int:
         """Return how many of `most` pictures to ask for at once: few widths, for each is a graph of its own."""
@@ -96,12 +113,7 @@ class CompiledUnet:
             is_dynamos = isinstance(error, TorchDynamoException | FailOnRecompileLimitHit)
             if is_out_of_memory(error) or (bucket in self._buckets and not is_dynamos):
                 raise
-            problem = f"{type(error).__name__}: {str(error)[:PROBLEM]}"
-            self._broken = True
-            self._log.error("the UNet cannot be compiled: drawing goes on without", problem=problem)
-            why = f"({type(error).__name__})"
-            told = Text(f"la compilation a échoué {why} ; voir le journal", f"compiling failed {why}; see the log")
-            self._plan.compile = Chosen(False, told)
+            self._give_up(error)
             return self._whole(sample, timestep, encoder_hidden_states, **named)
         self._buckets.add(bucket)
         return found
@@ -118,6 +130,8 @@ class CompiledUnet:
             if not str(error).startswith(RECOMPILES):
                 raise
             problem = str(error)
+        if self._spares:
+            return self._whole(*given, **named)
         if self.only_known:
             raise NoGraph
         told = {"latents": list(bucket[0]), "embeddings": list(bucket[1])}
@@ -132,9 +146,13 @@ class CompiledUnet:
             return False
         if bucket in self._buckets:
             return True
-        if bucket in self._refused:
+        if bucket in self._refused or self._spares:
             return False
         told = {"latents": list(bucket[0]), "embeddings": list(bucket[1])}
+        if self._is_too_small(bucket):
+            self._refused.add(bucket)
+            self._log.warning("a size that is too small for compiled products in int8: computed without", **told)
+            return False
         if len(self._buckets) >= self._most:
             self._refused.add(bucket)
             self._log.warning("a size that no compiled graph serves", graphs=len(self._buckets), **told)
@@ -144,6 +162,41 @@ class CompiledUnet:
         self._log.info("compiling the UNet", **told)
         self.tell()
         return True
+
+    def _is_too_small(self, bucket: Bucket) -> bool:
+        """Return whether the smallest products of a size, of all pixels of the deepest blocks, cannot be compiled."""
+        scheme = self._plan.quantization.scheme
+        if scheme is None or (scheme.name, scheme.way) != ("int8", "dynamic"):
+            return False
+        rows, _, height, width = bucket[0]
+        scale = 2 ** (len(self._network.config.block_out_channels) - 1)
+        return rows * -(-height // scale) * -(-width // scale) <= MOST_ROWS_WITHOUT_INT8
+
+    def _give_up(self, error: Exception) -> None:
+        """Compile nothing any more, and tell so wherever the choice of compiling is told."""
+        self._broken = True
+        problem = f"{type(error).__name__}: {str(error)[:PROBLEM]}"
+        self._log.error("the UNet cannot be compiled: drawing goes on without", problem=problem)
+        why = f"({type(error).__name__})"
+        told = Text(f"la compilation a échoué {why} ; voir le journal", f"compiling failed {why}; see the log")
+        self._plan.compile = Chosen(False, told)
+        chosen = self._plan.quantization
+        if chosen.scheme is None or chosen.scheme.way != "dynamic":
+            return
+        slow = Text(
+            "perd du temps : la compilation a échoué, et ce qui n'est pas compilé arrondit trop lentement ; "
+            "SDXL_QUANTIZATION=none dessine plus vite",
+            "loses time: compiling failed, and what is not compiled rounds too slowly; "
+            "SDXL_QUANTIZATION=none draws faster",
+        )
+        self._plan.quantization = replace(chosen, reason=slow)
+        self._log.warning("dynamic quantisation without compilation", scheme=chosen.scheme.label, reason=slow.en)
+
+
+def compiled_of(network: Any) -> CompiledUnet | None:
+    """Return what compiles a network, if it is compiled."""
+    found = vars(network).get(ATTRIBUTE) if isinstance(network, torch.nn.Module) else None
+    return found if isinstance(found, CompiledUnet) else None
 
 
 def _allow_graphs(most: int) -> None:

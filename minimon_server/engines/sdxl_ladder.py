@@ -15,7 +15,6 @@ from typing import Any, Final, Literal, TypeVar
 import torch
 
 from minimon_server.engines.checkpoint_files import OnDisk
-from minimon_server.engines.guidance_rows import row_by_row
 from minimon_server.engines.host_copies import move
 from minimon_server.engines.memory_advice import advise
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
@@ -35,6 +34,7 @@ from minimon_server.engines.sdxl_memory import (
     parts_bytes,
     pixels_of_a_latent,
 )
+from minimon_server.engines.sdxl_slicing import slice_rows
 from minimon_server.engines.sdxl_tiles import SMALLEST_TILE, decode_in_tiles, tile_side
 from minimon_server.logs import Logger
 
@@ -228,12 +228,7 @@ class Ladder:
         self._undoing.append(decode_in_tiles(self._pipeline.vae, tile_side(self._latents())))
 
     def _slice(self) -> None:
-        unet = self._pipeline.unet
-        whole = unet.forward
-        # An instance may have a `forward` of its own already, as a compiled one has.
-        own = "forward" in vars(unet)
-        self._undoing.append(lambda: setattr(unet, "forward", whole) if own else delattr(unet, "forward"))
-        unet.forward = row_by_row(whole)
+        self._undoing.append(slice_rows(self._pipeline.unet))
 
     def _offload(self) -> None:
         # What moves, moves in `_settle`, before each stage; here it is only seen to that all comes back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,15 +12,23 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.utils import counters
 from torch._inductor.exc import InductorError, LoweringException
 
+from minimon_server.engines.acceleration_plan import Accelerations, Chosen
+from minimon_server.engines.acceleration_table import SCHEMES
 from minimon_server.engines.compiled_unet import CompiledUnet, NoGraph
 from minimon_server.engines.host_copies import to_device, to_host
+from minimon_server.engines.memory_tally import MemoryTally
+from minimon_server.engines.messages import DrawRequest
+from minimon_server.engines.sdxl_ladder import Ladder
+from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_memory import is_out_of_memory
 from minimon_server.engines.sdxl_numbers import in_float32
+from minimon_server.errors import Text
 from minimon_server.logs import Logger
 from tests.engines.exhaustion import EXHAUSTED
 from tests.engines.quantised_scene import planned
 from tests.engines.test_compiled_unet import Layer, asked_of, compiled_over
 
+Asking = Callable[..., DrawRequest]
 Logged = Callable[[], list[dict[str, Any]]]
 pytestmark = pytest.mark.filterwarnings("default")  # what dynamo looks into warns of itself
 
@@ -129,3 +138,77 @@ def test_an_error_that_was_raised_after_memory_ran_out_is_not_taken_for_it() -> 
     assert not is_out_of_memory(later)
     assert not is_out_of_memory(InductorError(later, None))
     assert not is_out_of_memory(BackendCompilerFailed("eager", ValueError(), None))
+
+
+def test_what_is_drawn_row_by_row_because_memory_ran_out_is_not_compiled(log: Logger, request_for: Asking) -> None:
+    class Told(Layer):
+        def forward(self, *given: Any, return_dict: bool = False, **named: Any) -> Any:
+            return super().forward(*given, **named)
+
+    network, plain, heard = Told(), Layer(), list[str]()
+    compiled = compiled_over(network, log)
+    asked_of(network, 2)
+    compiled.tell = lambda: heard.append("loading")
+    ladder = Ladder(request_for(), Place(torch.device("cpu"), torch.float32, ""), log, MemoryTally())
+    ladder.stand_on(SimpleNamespace(unet=network), rests=False)
+    ladder.rows, errors = 2, [torch.OutOfMemoryError(EXHAUSTED) for _ in range(2)]
+
+    def work() -> torch.Tensor:
+        found = asked_of(network, 2)
+        if errors:
+            raise errors.pop()
+        return found
+
+    found = ladder.run("drawing", work)
+    assert ladder.taken == ["free", "slice"]
+    assert torch.allclose(found, torch.cat([asked_of(plain, 1)] * 2), atol=1e-6)
+    assert (counters["stats"]["unique_graphs"], heard) == (1, [])
+    ladder.undo()
+    assert network.forward is compiled  # type: ignore[comparison-overlap]
+    asked_of(network, 1)
+    assert (counters["stats"]["unique_graphs"], heard) == (2, ["loading"])
+
+
+class Deep(Layer):
+    """One that is asked for latents, and computes with all of them, as if halved twice."""
+
+    config = SimpleNamespace(block_out_channels=(8, 8, 8))
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
+        tokens = torch.nn.functional.avg_pool2d(sample, 4, ceil_mode=True).flatten(2).transpose(1, 2)
+        return (self.block(tokens) * timestep,)
+
+
+def dynamic(name: str) -> Accelerations:
+    """Return a plan that compiles and rounds as a card does; no CPU gets one."""
+    plan = planned(use_compile=True)
+    scheme = next(one for one in SCHEMES if (one.name, one.way) == (name, "dynamic"))
+    plan.quantization = Chosen(scheme.label, Text("", ""), scheme)
+    return plan
+
+
+@pytest.mark.parametrize(("name", "compiled_ones"), [("int8", [(2, 12, 12)]), ("fp8", [(2, 8, 8), (2, 12, 12)])])
+def test_sizes_whose_products_are_too_small_for_compiled_int8_are_computed_without(
+    name: str, compiled_ones: list[tuple[int, ...]], log: Logger, logged: Logged
+) -> None:
+    network = Deep()
+    compiled = CompiledUnet(network, dynamic(name), "cpu", log, backend="eager")
+    for rows, side in ((2, 8), (2, 12), (2, 8)):  # of 64 and of 96 pixels: 8 and 18 rows in the deepest blocks
+        with torch.inference_mode():
+            network(torch.ones(rows, 8, side, side), torch.tensor(1), torch.ones(rows, 2))
+    assert sorted((one[0][0], *one[0][2:]) for one in compiled.buckets) == compiled_ones
+    small = [line for line in logged() if "too small for compiled products" in line["event"]]
+    assert [line["latents"] for line in small] == ([[2, 8, 8, 8]] if name == "int8" else [])
+
+
+def test_that_dynamic_quantisation_loses_time_once_compiling_failed_is_told(log: Logger, logged: Logged) -> None:
+    def fails(*_: Any) -> Any:
+        raise ValueError("no")
+
+    plan, network = dynamic("fp8"), Layer()
+    CompiledUnet(network, plan, "cpu", log, backend=fails)
+    asked_of(network, 1)
+    assert plan.compile.value is False
+    chosen = plan.told()["quantization"]
+    assert (chosen.value, "SDXL_QUANTIZATION=none" in chosen.reason.en) == ("fp8 dynamic", True)
+    assert [line["scheme"] for line in logged() if "dynamic quantisation" in line["event"]] == ["fp8 dynamic"]
