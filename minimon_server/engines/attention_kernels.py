@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -76,7 +77,7 @@ def take_kernel(network: Any, plan: Accelerations, place: Place, log: Logger) ->
     if plan.slicing.value:
         return
     while (kernel := _kernel(plan)) != "SDPA":
-        problem = trial(BACKENDS[kernel], place)
+        problem = trial(BACKENDS[kernel], place, compiled=bool(plan.compile.value))
         if problem is None:
             network.set_attn_processor(KernelAttention(BACKENDS[kernel]))
             know_signatures(network)
@@ -89,18 +90,36 @@ def take_kernel(network: Any, plan: Accelerations, place: Place, log: Logger) ->
         plan.attention = Chosen(following.kernel, told)
 
 
-def trial(backend: AttentionBackendName, place: Place) -> str | None:
-    """Return why a kernel cannot be relied on, or None: it computes what torch's own attention does."""
+def trial(backend: AttentionBackendName, place: Place, *, compiled: bool = False) -> str | None:
+    """Return why a kernel cannot be relied on, or None: it computes what torch's own attention does.
+
+    `compiled`: as a part of a graph, too. One kernel that breaks graphs, as xFormers' did (facebookresearch/xformers,
+    issue 765), would cost the compilation of every block.
+    """
     made = torch.Generator("cpu").manual_seed(0)
     shape = (2, 256, 4, HEAD)
     query, key, value = (torch.randn(shape, generator=made).to(place.device, place.dtype) for _ in range(3))
+    within = ""
     try:
-        found = dispatch_attention_fn(query, key, value, backend=backend)
         expected = dispatch_attention_fn(query, key, value, backend=AttentionBackendName.NATIVE)
-        off = float((found.float() - expected.float()).abs().max())
-    except Exception as error:  # whatever a kernel of somebody else's raises
-        return f"{type(error).__name__}: {str(error)[:200]}"
-    return None if off <= MOST_OFF else f"it is off by {off:.2g}"
+        for attention in (_attention, _traced()) if compiled else (_attention,):
+            within = "" if attention is _attention else "compiled, "
+            off = float((attention(query, key, value, backend).float() - expected.float()).abs().max())
+            if off > MOST_OFF:
+                return f"{within}it is off by {off:.2g}"
+    except Exception as error:  # whatever a kernel of somebody else's raises, and dynamo of it
+        return f"{within}{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, backend: AttentionBackendName) -> Any:
+    return dispatch_attention_fn(query, key, value, backend=backend)
+
+
+@cache
+def _traced() -> Callable[..., Any]:
+    """Return the same as dynamo sees it, in one graph, which is computed without a compiler: that takes no minute."""
+    return torch.compile(_attention, dynamic=False, fullgraph=True, backend="eager")
 
 
 def sdpa_order(capability: tuple[int, int]) -> list[SDPBackend]:

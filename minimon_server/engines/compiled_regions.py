@@ -2,8 +2,8 @@
 
 SDXL's UNet has 70 transformer blocks of two shapes and 17 residual ones of 13: a graph for each shape is traced, and
 its kernels written, in a fraction of what the whole network takes, and models of one architecture share them while the
-process lives. The convolutions of residual blocks are in the graphs; between the blocks are single operations alone: the
-first and the last convolution, those that halve and double, and the projections around transformer blocks.
+process lives. The convolutions of residual blocks are in the graphs; between the blocks are single operations alone:
+the first and the last convolution, those that halve and double, and the projections around transformer blocks.
 """
 
 from __future__ import annotations

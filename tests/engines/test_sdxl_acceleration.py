@@ -15,7 +15,14 @@ from torch.nn.attention import SDPBackend
 from bench.quantised import decibels
 from minimon_server.engines.acceleration_plan import Chosen
 from minimon_server.engines.acceleration_table import ATTENTION
-from minimon_server.engines.attention_kernels import BACKENDS, KernelAttention, ordered_kernels, sdpa_order, take_kernel
+from minimon_server.engines.attention_kernels import (
+    BACKENDS,
+    KernelAttention,
+    ordered_kernels,
+    sdpa_order,
+    take_kernel,
+    trial,
+)
 from minimon_server.engines.memory_tally import MemoryTally
 from minimon_server.engines.messages import DrawRequest
 from minimon_server.engines.model_folders import ModelFolders
@@ -110,6 +117,32 @@ def test_a_kernel_that_computes_something_else_fails_its_trial(log: Logger, monk
     take_kernel(network, plan, HERE, log)
     assert plan.attention.value == "SDPA"
     assert "it is off by" in plan.attention.reason.en
+
+
+@pytest.mark.filterwarnings("default")  # what dynamo looks into warns of itself
+@pytest.mark.parametrize(("compiled", "taken"), [(True, "SDPA"), (False, "xFormers")])
+def test_a_kernel_that_breaks_graphs_gives_way_where_blocks_are_compiled(
+    compiled: bool, taken: str, log: Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, breaks = _AttentionBackendRegistry._backends[NATIVE], AttentionBackendName.XFORMERS
+
+    def broken(**told: Any) -> Any:
+        torch._dynamo.graph_break()
+        return kernel(**told)
+
+    monkeypatch.setitem(_AttentionBackendRegistry._backends, breaks, broken)
+    takes = _AttentionBackendRegistry._supported_arg_names[NATIVE]
+    monkeypatch.setitem(_AttentionBackendRegistry._supported_arg_names, breaks, takes)
+    plan = planned(use_compile=True) if compiled else planned()
+    plan.attention, plan.attention_left = Chosen("xFormers", Text("", "")), ATTENTION[3:]
+    take_kernel(unet(), plan, HERE, log)
+    assert plan.attention.value == taken
+    assert ("compiled, Unsupported: Call to `torch._dynamo.graph_break()`" in plan.attention.reason.en) is compiled
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_kernel_that_graphs_hold_passes_its_trial_compiled() -> None:
+    assert trial(NATIVE, HERE, compiled=True) is None
 
 
 def test_torchs_own_kernels_have_an_order_by_card() -> None:
