@@ -169,7 +169,7 @@ class CompiledUnet:
         if scheme is None or (scheme.name, scheme.way) != ("int8", "dynamic"):
             return False
         rows, _, height, width = bucket[0]
-        scale = 2 ** (len(self._network.config.block_out_channels) - 1)
+        scale: int = 2 ** (len(self._network.config.block_out_channels) - 1)
         return rows * -(-height // scale) * -(-width // scale) <= MOST_ROWS_WITHOUT_INT8
 
     def _give_up(self, error: Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,8 @@ def packed_products() -> Iterator[None]:
         scale, zero = (one.T.repeat_interleave(group, 1) for one in scales.unbind(-1))
         return given @ ((bits - 8).to(given.dtype) * scale + zero).T
 
-    library = torch.library.Library("aten", "IMPL")
+    opened: Any = torch.library.Library  # torch's own are not typed
+    library = opened("aten", "IMPL")
     library.impl("_weight_int4pack_mm", product, "CPU")
     yield
     library._destroy()

@@ -164,7 +164,7 @@ def test_what_is_drawn_row_by_row_because_memory_ran_out_is_not_compiled(log: Lo
     assert torch.allclose(found, torch.cat([asked_of(plain, 1)] * 2), atol=1e-6)
     assert (counters["stats"]["unique_graphs"], heard) == (1, [])
     ladder.undo()
-    assert network.forward is compiled  # type: ignore[comparison-overlap]
+    assert network.forward is compiled
     asked_of(network, 1)
     assert (counters["stats"]["unique_graphs"], heard) == (2, ["loading"])
 
