@@ -24,6 +24,7 @@ from bench.gpu.stages import time_stages, why
 from bench.gpu.weights import build
 from minimon_server.engines.devices import DeviceWish
 from minimon_server.engines.sdxl_loading import Place, choose_place
+from minimon_server.engines.sdxl_side_by_side import WIDEST
 
 
 def main() -> None:
@@ -66,13 +67,19 @@ def _peaks(plan: Plan, place: Place, lines: Lines) -> None:
 def _mode(plan: Plan, place: Place, lines: Lines, mode: Mode) -> None:
     if mode.graphs and place.device.type != "cuda":
         raise BenchError("CUDA graphs need a CUDA device")
+    batches = tuple(batch for batch in plan.batches if not mode.blocks or batch <= WIDEST)
+    if batches != plan.batches:  # each batch is compiled for minutes
+        lines.tell(Left(f"{mode.name}, batches above {WIDEST}", f"the server draws {WIDEST} side by side at the most"))
+    if not batches:
+        return
     # Chooses the quickest convolution of each shape, once; the plain loop leaves it as the library does.
     torch.backends.cudnn.benchmark = True
     networks = build(plan.of, place.device, place.dtype)
     calls = prepare(networks, mode)
     with torch.inference_mode():
-        time_stages(plan.of, place, calls, mode, plan.batches, plan.effort, lines)
-        time_paths(plan.of, place, calls, mode, plan.batches, plan.base_batches, plan.effort, lines)
+        # What the goals look at comes first, whatever ends this process early.
+        time_paths(plan.of, place, calls, mode, batches, plan.base_batches, plan.effort, lines)
+        time_stages(plan.of, place, calls, mode, batches, plan.effort, lines)
 
 
 if __name__ == "__main__":

@@ -12,42 +12,56 @@ from pathlib import Path
 from typing import Final
 
 from bench.gpu import card
-from bench.gpu.plan import PEAKS, SERVER, Plan
+from bench.gpu.plan import COMPILED, PEAKS, SERVER, Plan
 from bench.gpu.rows import Found, Left, Lines, read
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 Serve = Callable[[Plan, Path, Lines], None]
+Keep = Callable[[Found], None]
 
 
-def run(plan: Plan, folder: Path, serve: Serve, tell: Callable[[str], None]) -> Found:
-    """Run every task; `serve` measures the server, `tell` hears what is begun. A task that fails ends no other."""
+def run(plan: Plan, folder: Path, serve: Serve, tell: Callable[[str], None], keep: Keep = lambda found: None) -> Found:
+    """Run every task; `serve` measures the server, `tell` hears what is begun. A task that fails ends no other.
+
+    `keep` gets what was found so far after every task, and what a task had found when the run was interrupted.
+    """
     found, kept = Found(), folder / "plan.json"
     plan.write(kept)
     sampled: dict[str, dict[str, str]] = {}
     for number, task in enumerate(plan.tasks):
         tell(f"measuring: {task}")
-        began, lines = time.monotonic(), folder / f"{number}.jsonl"
-        with card.clocks(folder / f"{number}.csv") as clocks:
-            if task == SERVER:
-                serve(plan, folder / "server", Lines(lines))
-            else:
-                problem = _child(plan, kept, lines, task, folder / f"{number}.log")
-                if problem:
-                    found.left.append(Left(task, problem))
-        read(lines, found)
-        sampled[task] = clocks | {"seconds": f"{time.monotonic() - began:.0f}"}
+        began, lines, clocks = time.monotonic(), folder / f"{number}.jsonl", dict[str, str]()
+        try:
+            with card.clocks(folder / f"{number}.csv") as clocks:
+                if task == SERVER:
+                    serve(plan, folder / "server", Lines(lines))
+                else:
+                    problem = _child(plan, kept, lines, task, folder / f"{number}.log")
+                    if problem:
+                        found.left.append(Left(task, problem))
+        except KeyboardInterrupt as ended:
+            why = str(ended) or "the run was interrupted"
+            found.left.append(Left(", ".join(plan.tasks[number:]), f"{why}; what was found until then counts"))
+            raise
+        finally:
+            read(lines, found)
+            sampled[task] = clocks | {"seconds": f"{time.monotonic() - began:.0f}"}
+            found.facts["during each task"] = sampled
+            keep(found)
         if task == PEAKS and "machine" not in found.facts:
             found.left.append(Left("all the rest", "there is nothing to measure it on"))
+            keep(found)
             break
-    found.facts["during each task"] = sampled
     return found
 
 
 def _child(plan: Plan, kept: Path, lines: Path, task: str, log: Path) -> str | None:
     """Run one task; return why it did not come to its end."""
     argv = [sys.executable, "-m", "bench.gpu.child", str(kept), str(lines), task]
+    # One folder for all tasks of the run: what one of them compiled, the next ones read.
+    env = {COMPILED: str(kept.parent / "compiled"), **os.environ}
     with log.open("wb") as output:
-        process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output, start_new_session=True, env=env)
     try:
         status = process.wait(60 * plan.task_minutes)
     except subprocess.TimeoutExpired:

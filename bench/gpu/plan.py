@@ -11,6 +11,7 @@ from bench.gpu.sizes import ALL, Sizes
 from bench.gpu.timing import Effort
 
 PEAKS, PLAIN, HOST, SERVER = "peaks", "plain", "host", "server"
+COMPILED: Final = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it compiled
 QUANTISATIONS: Final = ("int8-weight", "int8", "fp8-weight", "fp8", "int4-weight", "fp4")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu.floor import Peaks, Work
-from bench.gpu.goals import Verdict
+from bench.gpu.goals import Verdict, judge
 from bench.gpu.plan import PLAIN, Plan
 from bench.gpu.rows import Found, Row
 
@@ -20,16 +20,41 @@ SMALL_TELLS_NOTHING = (
 )
 
 
-def write(folder: Path, plan: Plan, found: Found, verdicts: Sequence[Verdict]) -> tuple[Path, Path]:
-    """Write both files, named by the moment and the card; return the Markdown and the JSON."""
-    now = datetime.datetime.now(datetime.UTC)
+class Report:
+    """The files of one run, written anew after every task: a run that is killed keeps what its tasks found."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        """Write nothing yet; the files are named by this moment and the card."""
+        self._folder, self._plan = folder, plan
+        self._began = datetime.datetime.now(datetime.UTC)
+        self.found = Found()
+        self.verdicts: list[Verdict] = []
+        self.files: tuple[Path, ...] = ()  # the Markdown and the JSON
+
+    def keep(self, found: Found) -> None:
+        """Judge and write all that was found so far."""
+        self.found, self.verdicts = found, judge(found, self._plan.sizes)
+        self.files = write(self._folder, self._plan, found, self.verdicts, self._began)
+
+
+def write(
+    folder: Path, plan: Plan, found: Found, verdicts: Sequence[Verdict], began: datetime.datetime
+) -> tuple[Path, Path]:
+    """Write both files, or write them over, named by the moment and the card; return the Markdown and the JSON."""
     card = re.sub(r"[^A-Za-z0-9]+", "-", str(found.facts.get("machine", {}).get("card", "unknown"))).strip("-")
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{now:%Y-%m-%dT%H-%M-%SZ}-{plan.sizes}-{card}"
+    stem = folder / f"{began:%Y-%m-%dT%H-%M-%SZ}-{plan.sizes}-{card}"
     text, data = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}.json")
-    text.write_text(render(plan, found, verdicts), encoding="utf-8")
-    data.write_text(json.dumps(as_json(plan, found, verdicts), indent=1) + "\n", encoding="utf-8")
+    _replace(text, render(plan, found, verdicts))
+    _replace(data, json.dumps(as_json(plan, found, verdicts), indent=1) + "\n")
     return text, data
+
+
+def _replace(path: Path, content: str) -> None:
+    """Write a file whole or not at all, whenever the process ends."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(content, encoding="utf-8")
+    beside.replace(path)
 
 
 def as_json(plan: Plan, found: Found, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -95,7 +120,9 @@ def _plain(value: object) -> str:
 
 
 def _table(found: Found, rows: Iterable[Row]) -> list[str]:
-    rows = list(rows)
+    found_rows = list(rows)
+    modes = list(dict.fromkeys(row.mode for row in found_rows))
+    rows = sorted(found_rows, key=lambda row: (modes.index(row.mode), row.batch))
     plain = {row.batch: row.median for row in rows if row.mode == PLAIN}
     lines = [
         "| mode | batch | ms, median (least-greatest) | ms a picture | pictures/s | floor, ms | times the floor | "

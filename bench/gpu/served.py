@@ -78,6 +78,8 @@ def _server(plan: Plan, folder: Path, models: Path) -> Iterator[tuple[int, Any]]
         "MINIMON_OUTPUT_DIR": str(folder / "outputs"),
         "MINIMON_MODELS_DIR": str(models),
         "MINIMON_DEVICE": plan.device,
+        # Where the other tasks of the run compiled; TORCHINDUCTOR_CACHE_DIR goes before it, for them as for the server.
+        "MINIMON_COMPILE_DIR": str(folder.parent / "compiled"),
     }
     if plan.device == "cpu":
         env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

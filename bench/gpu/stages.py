@@ -70,10 +70,10 @@ def time_stages(
     sizes: Sizes, place: Place, calls: Calls, mode: Mode, batches: tuple[int, ...], effort: Effort, lines: Lines
 ) -> None:
     """Time every stage at every batch, at the size of Turbo's pictures; a quantised mode is another UNet alone."""
-    for stage, call in calls_by_stage(calls).items():
-        if mode.quantisation is not None and stage != UNET:
-            continue
-        for batch in batches:
+    for batch in batches:
+        for stage, call in calls_by_stage(calls).items():
+            if mode.quantisation is not None and stage != UNET:
+                continue
             given = inputs(sizes, place, batch, sizes.turbo_side).of(stage)
             attempt(stage, mode, batch, lines, partial(timed, call, given, mode, place, effort))
 

@@ -18,11 +18,13 @@ from bench.gpu.host import COPY, ENCODE
 from bench.gpu.modes import Mode, prepare
 from bench.gpu.paths import BASE, TURBO, TURBO_DRAFT
 from bench.gpu.plan import HOST, PEAKS, PLAIN, SMALL, Plan
+from bench.gpu.result import Report
 from bench.gpu.rows import Found, Lines, read
 from bench.gpu.stages import DRAFT, STAGES, TEXT, UNET, VAE, calls_by_stage, inputs
 from bench.gpu.weights import build, check
 from minimon_server.engines.compiled_regions import KINDS
 from minimon_server.engines.sdxl_loading import Place
+from minimon_server.engines.sdxl_side_by_side import WIDEST
 
 CPU = torch.device("cpu")
 TASKS = (PEAKS, PLAIN, HOST, "eager", "graphs", "int8-weight")
@@ -76,8 +78,11 @@ def test_a_mode_that_fails_is_told_and_ends_nothing(found: Found, plan: Plan) ->
 
 
 def test_the_files_hold_all_of_the_run(found: Found, plan: Plan, tmp_path: Path) -> None:
-    verdicts = goals.judge(found, plan.sizes)
-    text, data = result.write(tmp_path, plan, found, verdicts)
+    report = Report(tmp_path, plan)
+    report.keep(Found([], [], dict(found.facts)))
+    report.keep(found)  # after another task: over the same files
+    text, data = report.files
+    assert sorted(tmp_path.iterdir()) == sorted(report.files)
     assert text.name[:4].isdigit()
     assert "-small-" in text.name
     said = json.loads(data.read_text("utf-8"))
@@ -85,12 +90,29 @@ def test_the_files_hold_all_of_the_run(found: Found, plan: Plan, tmp_path: Path)
     assert said["facts"]["machine"]["versions"]["torch"] == torch.__version__
     assert "nvidia-smi" in said["facts"]["machine"]
     assert all(row["floor_ms"] > 0 for row in said["rows"] if row["part"] in (*STAGES, TURBO, TURBO_DRAFT, BASE))
-    report = text.read_text("utf-8")
-    assert "say nothing of SDXL" in report
-    assert report.count("not judged, the networks are those of `small`") == 4
+    told = text.read_text("utf-8")
+    assert "say nothing of SDXL" in told
+    assert told.count("not judged, the networks are those of `small`") == 4
     for goal in GOALS:
-        assert f"- {goal.what}, {goal.wanted}" in report
-    assert "| eager | 2 |" in report.split(f"## {TURBO}\n")[1].split("##")[0]
+        assert f"- {goal.what}, {goal.wanted}" in told
+    assert "| eager | 2 |" in told.split(f"## {TURBO}\n")[1].split("##")[0]
+
+
+def test_what_the_goals_look_at_comes_first(found: Found) -> None:
+    for mode, others in (("eager", {*STAGES}), (PLAIN, {TEXT, UNET, VAE, COPY, ENCODE})):
+        rows = [(row.part, row.batch) for row in found.rows if row.mode == mode]
+        whole = [one for one in rows if one[0] in (TURBO, TURBO_DRAFT, BASE)]
+        assert rows[: len(whole)] == whole
+        assert [one for one in whole if one[0] != TURBO_DRAFT] == [(TURBO, 1), (BASE, 1), (TURBO, 2)]
+        assert {part for part, _ in rows[len(whole) :]} == others
+
+
+def test_blocks_are_compiled_for_no_batch_that_is_not_served(plan: Plan, tmp_path: Path) -> None:
+    path, found = tmp_path / "lines", Found()
+    child.run(replace(plan, batches=(WIDEST + 1,)), Lines(path), "blocks")
+    read(path, found)
+    assert not found.rows
+    assert [one.what for one in found.left] == [f"blocks, batches above {WIDEST}"]
 
 
 def test_one_call_that_fails_leaves_the_others_of_its_mode(plan: Plan, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from bench.gpu import driver, served
-from bench.gpu.plan import FULL, HOST, SERVER, SMALL
-from bench.gpu.rows import Found, Lines, read
+from bench.gpu.plan import FULL, HOST, SERVER, SMALL, Plan
+from bench.gpu.result import Report
+from bench.gpu.rows import Found, Lines, Row, read
 from bench.gpu.served import ALONE, RATE, STACK, SWITCH, WAIT
 
 PLAN = replace(SMALL, clients=2, load_seconds=1.0, changes=1, most_jobs=6)
@@ -42,6 +44,27 @@ def test_without_a_cuda_device_the_whole_run_ends_at_once_and_says_why(tmp_path:
     assert [one.what for one in found.left] == ["peaks", "all the rest"]
     assert found.left[0].why == "ToolMissingError: torch finds no CUDA device here"
     assert not found.rows
+
+
+def test_an_interrupted_run_keeps_what_it_found(tmp_path: Path) -> None:
+    report, seen = Report(tmp_path / "results", PLAN), list[int]()
+
+    def keep(found: Found) -> None:
+        seen.append(len(found.rows))
+        report.keep(found)
+
+    def interrupted(plan: Plan, folder: Path, lines: Lines) -> None:
+        lines.tell(Row(RATE, "of a test", 1, 2.0, 2.0, 2.0, 1, "1/s"))
+        raise KeyboardInterrupt("the minutes of the run are over")
+
+    cut = replace(PLAN, tasks=(SERVER, HOST, "eager"))
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(cut, tmp_path, interrupted, lambda said: None, keep)
+    assert seen == [1]
+    why = "the minutes of the run are over; what was found until then counts"
+    told = json.loads(report.files[1].read_text("utf-8"))
+    assert told["left_out"] == [{"what": "server, host, eager", "why": why}]
+    assert [row["part"] for row in told["rows"]] == [RATE]
 
 
 def test_a_child_that_does_not_end_or_fails_is_told_and_ends_nothing(tmp_path: Path) -> None:
