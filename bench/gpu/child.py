@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from bench.errors import BenchError, ToolMissingError
 from bench.gpu import card
+from bench.gpu.attention import take_attention
 from bench.gpu.floor import measure_peaks, work_of
 from bench.gpu.host import measure_host
 from bench.gpu.modes import Mode, prepare
@@ -22,6 +25,8 @@ from bench.gpu.plan import HOST, PEAKS, PLAIN, Plan
 from bench.gpu.rows import Left, Lines
 from bench.gpu.stages import time_stages, why
 from bench.gpu.weights import build
+from minimon_server import logs
+from minimon_server.engines.attention_kernels import ordered_kernels
 from minimon_server.engines.devices import DeviceWish
 from minimon_server.engines.sdxl_loading import Place, choose_place
 from minimon_server.engines.sdxl_side_by_side import WIDEST
@@ -32,7 +37,10 @@ def main() -> None:
     plan, lines, task = Plan.read(Path(sys.argv[1])), Lines(Path(sys.argv[2])), sys.argv[3]
     if plan.device == "cpu":
         torch.set_num_threads(1)  # nothing that is measured on a CPU is worth the cores of others
-    run(plan, lines, task)
+    try:
+        run(plan, lines, task)
+    finally:
+        _sink().close()
 
 
 def run(plan: Plan, lines: Lines, task: str) -> None:
@@ -72,14 +80,20 @@ def _mode(plan: Plan, place: Place, lines: Lines, mode: Mode) -> None:
         lines.tell(Left(f"{mode.name}, batches above {WIDEST}", f"the server draws {WIDEST} side by side at the most"))
     if not batches:
         return
-    # Chooses the quickest convolution of each shape, once; the plain loop leaves it as the library does.
-    torch.backends.cudnn.benchmark = True
-    networks = build(plan.of, place.device, place.dtype)
-    calls = prepare(networks, mode)
-    with torch.inference_mode():
+    torch.backends.cudnn.benchmark = mode.tuned  # else as the server and the plain loop leave it
+    networks, log = build(plan.of, place.device, place.dtype), logs.Lines(_sink(), level="info", as_json=False).logger()
+    kernel = take_attention(networks.unet, mode.blocks, place, os.environ, log)
+    lines.fact(f"attention, {mode.name}", f"{kernel.value}: {kernel.reason.en}")
+    calls = prepare(networks, mode, place, log)
+    with torch.inference_mode(), ordered_kernels(place):
         # What the goals look at comes first, whatever ends this process early.
         time_paths(plan.of, place, calls, mode, batches, plan.base_batches, plan.effort, lines)
         time_stages(plan.of, place, calls, mode, batches, plan.effort, lines)
+
+
+@cache
+def _sink() -> logs.LogSink:
+    return logs.LogSink(sys.stderr.fileno())
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from bench.gpu.modes import Mode
 from bench.gpu.paths import BASE, TURBO, TURBO_DRAFT
 from bench.gpu.plan import PLAIN
 from bench.gpu.rows import Found, Row
 from bench.gpu.served import RATE, STACK, SWITCH
+from minimon_server.engines.sdxl_side_by_side import WIDEST
 
 CARD: Final = "H200"
 SIZES: Final = "sdxl"
@@ -19,7 +21,10 @@ Pick = Callable[[Iterable[Row]], list[tuple[float, Row]]]
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure that is wanted: at most or at least `limit`, the best of the rows that `pick` gives."""
+    """A figure that is wanted: at most or at least `limit`, the best of the rows that `pick` gives.
+
+    Rows that the server cannot be set to draw as are not among them, and no batch that it never draws.
+    """
 
     what: str
     limit: float
@@ -50,14 +55,22 @@ class Verdict:
         return f"{self.what}, {self.wanted}{figure}: {self.outcome}{f', {self.why}' if self.why else ''}"
 
 
-def _ms(part: str, batch: int, kind: Callable[[str], bool] = lambda mode: mode != PLAIN) -> Pick:
+def _is_served(name: str) -> bool:
+    return name != PLAIN and Mode.parse(name).is_served
+
+
+def _ms(part: str, batch: int, kind: Callable[[str], bool] = _is_served) -> Pick:
     return lambda rows: [
         (one.median, one) for one in rows if one.part == part and one.batch == batch and kind(one.mode)
     ]
 
 
 def _per_second(part: str) -> Pick:
-    return lambda rows: [(1000 * one.batch / one.median, one) for one in rows if one.part == part and one.mode != PLAIN]
+    return lambda rows: [
+        (1000 * one.batch / one.median, one)
+        for one in rows
+        if one.part == part and one.batch <= WIDEST and _is_served(one.mode)
+    ]
 
 
 def _value(part: str) -> Pick:
@@ -65,11 +78,11 @@ def _value(part: str) -> Pick:
 
 
 def _in_16_bits(mode: str) -> bool:
-    return mode in ("eager", "graphs", "blocks", "blocks+graphs", "compiled", "compiled+graphs")
+    return _is_served(mode) and Mode.parse(mode).quantisation is None
 
 
 def _in_fp8(mode: str) -> bool:
-    return mode.split("+")[0] in ("fp8", "fp8-weight")
+    return _is_served(mode) and Mode.parse(mode).quantisation in ("fp8", "fp8-weight")
 
 
 GOALS: Final = (

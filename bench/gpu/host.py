@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from bench.gpu.modes import Mode, shades
-from bench.gpu.paths import Held
+from bench.gpu.modes import Mode
 from bench.gpu.plan import HOST, Plan
 from bench.gpu.rows import Lines
 from bench.gpu.stages import attempt
 from bench.gpu.timing import measure
 from minimon_server.engines import png
+from minimon_server.engines.sdxl_landing import Landing, packed
 from minimon_server.engines.sdxl_loading import Place
 
 COPY, ENCODE = "copy", "encode"
@@ -25,10 +25,14 @@ def measure_host(plan: Plan, place: Place, lines: Lines) -> None:
     """Time the copy of B pictures, and the engine's own PNG of B pictures on one thread."""
     picture = photograph(plan.of.turbo_side)
     for batch in plan.batches:
-        there = shades(picture.expand(batch, -1, -1, -1)).to(place.device)
-        copy, pack = partial(Held().copy, there), partial(files, there.cpu().numpy())
-        attempt(COPY, MODE, batch, lines, partial(measure, copy, place.device, plan.effort))
+        there = packed(picture.expand(batch, -1, -1, -1)).to(place.device)
+        pack = partial(files, Landing(there).pixels())
+        attempt(COPY, MODE, batch, lines, partial(measure, partial(_land, there), place.device, plan.effort))
         attempt(ENCODE, MODE, batch, lines, partial(measure, pack, torch.device("cpu"), plan.effort))
+
+
+def _land(there: torch.Tensor) -> list[Any]:
+    return Landing(there).pixels()
 
 
 def files(pictures: Iterable[Any]) -> list[bytes]:

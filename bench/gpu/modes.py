@@ -10,12 +10,14 @@ import torch
 
 from bench.errors import BenchError
 from bench.gpu.plan import QUANTISATIONS
-from bench.gpu.quantisation import quantise
+from bench.gpu.quantisation import quantise, scheme_of
 from bench.gpu.sizes import TOKENS
 from bench.gpu.weights import Networks
 from minimon_server.engines.compiled_regions import CompiledRegions
 from minimon_server.engines.compiled_unet import MODES
-from minimon_server.engines.sdxl_loading import forget_signatures
+from minimon_server.engines.sdxl_landing import packed
+from minimon_server.engines.sdxl_loading import Place, forget_signatures, lay_out
+from minimon_server.logs import Logger
 
 MOST_GRAPHS: Final = 256  # compiled versions of one function: a batch, a size and a shape of block each
 Call = Callable[..., Any]
@@ -25,7 +27,8 @@ Call = Callable[..., Any]
 class Mode:
     """One way: a quantisation of the UNet or none; what is compiled, if anything; captured as CUDA graphs or not.
 
-    `blocks`: those of the UNet, as the engine does it; `compiled`: every call as a whole.
+    `blocks`: those of the UNet, as the engine does it; `compiled`: every call as a whole, which the engine does not;
+    `tuned`: cuDNN tries its convolutions at each shape's first call and keeps the quickest, which the engine does not.
     """
 
     name: str
@@ -33,20 +36,28 @@ class Mode:
     compiled: bool
     graphs: bool
     blocks: bool = False
+    tuned: bool = False
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the server can draw so: what rounds both factors is served compiled alone."""
+        is_dynamic = self.quantisation is not None and scheme_of(self.quantisation).way == "dynamic"
+        return not self.compiled and not self.tuned and (self.blocks or not is_dynamic)
 
     @classmethod
     def parse(cls, name: str) -> Mode:
         """Return the mode of a name such as `eager`, `compiled`, `fp8+blocks+graphs`; raise `BenchError`."""
         parts = name.split("+")
-        known = {"eager", "compiled", "blocks", "graphs", *QUANTISATIONS}
+        known = {"eager", "compiled", "blocks", "graphs", "tuned", *QUANTISATIONS}
         quantisations = [part for part in parts if part in QUANTISATIONS]
         if not set(parts) <= known or len(set(parts)) < len(parts) or len(quantisations) > 1:
             raise BenchError(
-                f"there is no mode {name}; it is made of: eager, blocks, compiled, graphs, {', '.join(QUANTISATIONS)}"
+                f"there is no mode {name}; it is made of: eager, blocks, compiled, graphs, tuned, "
+                f"{', '.join(QUANTISATIONS)}"
             )
         if len({"eager", "blocks", "compiled"} & set(parts)) > 1:
             raise BenchError(f"{name}: it is eager, or compiled as a whole, or in blocks")
-        told = "compiled" in parts, "graphs" in parts, "blocks" in parts
+        told = "compiled" in parts, "graphs" in parts, "blocks" in parts, "tuned" in parts
         return cls(name, quantisations[0] if quantisations else None, *told)
 
 
@@ -60,21 +71,22 @@ class Calls:
     draft: Call
 
 
-def prepare(networks: Networks, mode: Mode, backend: str | Call = "inductor") -> Calls:
+def prepare(networks: Networks, mode: Mode, place: Place, log: Logger, backend: str | Call = "inductor") -> Calls:
     """Change the networks in place as a mode wants them, and return their calls, compiled where it says so.
 
-    `backend` is what torch compiles with. The one place where a mode is made: where the engine has a function of its
-    own for it, call that here, so that what is measured is what is served.
+    `backend` is what torch compiles with. The one place where a mode is made, but for `attention.take_attention`: where
+    the engine has a function of its own for it, call that here, so that what is measured is what is served.
     """
     for network in (networks.unet, networks.vae, networks.draft):
-        network.to(memory_format=torch.channels_last)
+        lay_out(network, place.device)
     if mode.quantisation is not None:
-        quantise(networks.unet, mode.quantisation)
+        quantise(networks.unet, mode.quantisation, place.device, log)
     calls = calls_of(networks)
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
-    if mode.blocks:
+    if mode.blocks or mode.compiled:
         forget_signatures(networks.unet)
-        autotune = MODES[networks.unet.device.type] if backend == "inductor" else None
+    if mode.blocks:
+        autotune = MODES[place.device.type] if backend == "inductor" else None
         CompiledRegions(networks.unet, autotune, backend).is_on = True
     if not mode.compiled:
         return calls
@@ -110,15 +122,9 @@ def calls_of(networks: Networks) -> Calls:
 
     def pixels(latents: torch.Tensor) -> torch.Tensor:
         scaled = latents / networks.vae.config.scaling_factor
-        return shades(networks.vae.decode(scaled, return_dict=False)[0])
+        return packed(networks.vae.decode(scaled, return_dict=False)[0])
 
     def draft(latents: torch.Tensor) -> torch.Tensor:
-        return shades(networks.draft.decode(latents, return_dict=False)[0])
+        return packed(networks.draft.decode(latents, return_dict=False)[0])
 
     return Calls(text, unet, pixels, draft)
-
-
-def shades(image: torch.Tensor) -> torch.Tensor:
-    """Return bytes, B x height x width x 3, of what a decoder gives: B x 3 x height x width from -1 to 1."""
-    bright = (image * 0.5 + 0.5).clamp(0, 1).float().mul(255).round().to(torch.uint8)
-    return bright.permute(0, 2, 3, 1).contiguous()

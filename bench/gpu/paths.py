@@ -13,6 +13,7 @@ import torch
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
+from bench.errors import BenchError
 from bench.gpu.capture import Captured
 from bench.gpu.modes import Calls, Mode
 from bench.gpu.rows import Lines
@@ -20,10 +21,11 @@ from bench.gpu.sizes import BASE_SCHEDULER, TURBO_SCHEDULER, Sizes
 from bench.gpu.stages import Inputs, attempt, inputs
 from bench.gpu.timing import Effort, Times, measure
 from bench.gpu.weights import check
+from minimon_server.engines.sdxl_landing import Landing
 from minimon_server.engines.sdxl_loading import Place
 
 TURBO, TURBO_DRAFT, BASE = "turbo picture", "turbo picture, draft decoder", "sdxl picture, guided"
-Path = Callable[[], torch.Tensor]
+Path = Callable[[], list[Any]]  # the pixels of B pictures, height x width x 3 bytes each; None: came out as none
 
 
 def time_paths(
@@ -43,7 +45,10 @@ def time_paths(
 
     def timed(make: Callable[[], Path]) -> Times:
         path = make()
-        check("the picture", path())
+        for picture in path():
+            if picture is None:
+                raise BenchError("what came out is no picture; its time would say nothing")
+            check("the picture", torch.from_numpy(picture))
         return measure(path, place.device, effort)
 
     def turbos(batch: int) -> None:
@@ -77,11 +82,10 @@ def turbo(calls: Calls, decode: Callable[..., Any], given: Inputs, mode: Mode) -
     text = _run(calls.text, (given.ids,), mode)
     words, pooled = text(given.ids)
     draw = _run(drawn, (given.latents, words, pooled, given.time_ids), mode)
-    held = Held()
 
-    def path() -> torch.Tensor:
+    def path() -> list[Any]:
         words, pooled = text(given.ids)
-        return held.copy(draw(given.latents, words, pooled, given.time_ids))
+        return Landing(draw(given.latents, words, pooled, given.time_ids)).pixels()
 
     return path
 
@@ -111,29 +115,15 @@ def base(calls: Calls, sizes: Sizes, given: Inputs, mode: Mode) -> Path:
     words, pooled = text(given.ids)
     stepped = _run(step, (noise, sigmas[0], sigmas[1], times[0], words, pooled, given.time_ids), mode)
     decode = _run(calls.pixels, (noise,), mode)
-    held = Held()
 
-    def path() -> torch.Tensor:
+    def path() -> list[Any]:
         words, pooled = text(given.ids)
         latents = noise
         for sigma, following, at in zip(sigmas[:-1], sigmas[1:], times, strict=True):
             latents = stepped(latents, sigma, following, at, words, pooled, given.time_ids)
-        return held.copy(decode(latents))
+        return Landing(decode(latents)).pixels()
 
     return path
-
-
-class Held:
-    """Main memory that pictures are copied to, pinned where a GPU copies, and used again."""
-
-    def __init__(self) -> None:
-        self._memory: torch.Tensor | None = None
-
-    def copy(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Begin to copy B x height x width x 3 bytes; they are there when the device has settled."""
-        if self._memory is None:
-            self._memory = torch.empty(pictures.shape, dtype=pictures.dtype, pin_memory=pictures.is_cuda)
-        return self._memory.copy_(pictures, non_blocking=True)
 
 
 def _run(call: Callable[..., Any], examples: tuple[torch.Tensor, ...], mode: Mode) -> Callable[..., Any]:

@@ -92,7 +92,7 @@ def measure_plain(plan: Plan, place: Place, lines: Lines) -> None:
 def _parts(plan: Plan, place: Place, made: Any, batch: int) -> dict[str, Callable[[], object]]:
     """Return each part of Turbo's pictures as the pipeline does it within a call."""
     given = inputs(plan.of, place, batch, plan.of.turbo_side)
-    latents = given.latents.contiguous()
+    latents = given.latents
     added = {"text_embeds": given.pooled, "time_ids": given.time_ids}
     image = torch.rand(batch, 3, plan.of.turbo_side, plan.of.turbo_side, device=place.device, dtype=torch.float32)
     files = made.image_processor.postprocess(photograph(plan.of.turbo_side).expand(batch, -1, -1, -1), "pil")

@@ -53,7 +53,7 @@ def inputs(sizes: Sizes, place: Place, batch: int, side: int, seed: int = 1) -> 
     vocabulary = int(sizes.text_encoder["vocab_size"])
     return Inputs(
         torch.randint(vocabulary, (batch, TOKENS), generator=numbers, device=place.device),
-        latents.contiguous(memory_format=torch.channels_last),
+        latents,  # laid out as the engine's noise is
         torch.full((batch,), 999.0, device=place.device),
         normal(batch, TOKENS, sizes.words_width),
         normal(batch, int(sizes.text_encoder_2["projection_dim"])),

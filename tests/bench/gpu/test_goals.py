@@ -14,9 +14,11 @@ from bench.gpu.arrivals import poisson
 from bench.gpu.goals import judge
 from bench.gpu.modes import Mode
 from bench.gpu.paths import BASE, TURBO
-from bench.gpu.plan import FULL, PLAIN, SMALL
+from bench.gpu.plan import FULL, PLAIN, QUANTISATIONS, SMALL
+from bench.gpu.quantisation import scheme_of
 from bench.gpu.rows import Found, Row
 from bench.gpu.served import RATE, SWITCH
+from minimon_server.engines.acceleration_table import SCHEMES
 
 H200 = {"machine": {"card": "NVIDIA H200"}}
 
@@ -37,10 +39,27 @@ def test_the_best_row_is_judged_and_the_plain_loop_is_not_ours() -> None:
 
 
 def test_bits_are_kept_apart() -> None:
-    rows = [row(BASE, "fp8+compiled+graphs", 1, 800.0), row(BASE, "compiled", 1, 960.0), row(BASE, "int8", 1, 1.0)]
+    rows = [row(BASE, "fp8+blocks+graphs", 1, 800.0), row(BASE, "blocks", 1, 960.0), row(BASE, "int8-weight", 1, 1.0)]
     told = outcomes(Found(rows, [], H200))
     assert told["SDXL 1024x1024, 30 steps, guided, bf16"] == ("MISSED", 960.0)
     assert told["SDXL 1024x1024, 30 steps, guided, fp8"] == ("MISSED", 800.0)
+
+
+def test_goals_are_met_by_what_is_served_alone() -> None:
+    served = [
+        row(TURBO, "blocks+graphs", 1, 13.0),
+        row(TURBO, "blocks+graphs", 8, 80.0),
+        row(BASE, "fp8+blocks", 1, 760),
+    ]
+    fast = [row(TURBO, one, 1, 1.0) for one in ("compiled+graphs", "blocks+graphs+tuned", "fp8+graphs")]
+    fast += [row(TURBO, "graphs", 32, 32.0), row(BASE, "fp8+compiled+graphs", 1, 1.0), row(BASE, "compiled", 1, 1.0)]
+    told = outcomes(Found([*fast, *served], [], H200))
+    assert told["Turbo 512x512, full VAE, batch 1"] == ("MISSED", 13.0)
+    assert told["Turbo 512x512, full VAE, raw"] == ("MISSED", 100.0)
+    assert told["SDXL 1024x1024, 30 steps, guided, fp8"] == ("MISSED", 760.0)
+    assert told["SDXL 1024x1024, 30 steps, guided, bf16"] == ("not measured", None)
+    assert Mode.parse("fp8-weight+graphs").is_served
+    assert {scheme_of(name).label for name in QUANTISATIONS} == {one.label for one in SCHEMES}
 
 
 def test_what_was_not_measured_is_told_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +14,28 @@ from torch._dynamo.testing import CompileCounter
 
 from bench.gpu import child, goals, quantisation, result
 from bench.gpu import plan as plans
+from bench.gpu.attention import take_attention
 from bench.gpu.goals import GOALS
 from bench.gpu.host import COPY, ENCODE
 from bench.gpu.modes import Mode, prepare
 from bench.gpu.paths import BASE, TURBO, TURBO_DRAFT
 from bench.gpu.plan import HOST, PEAKS, PLAIN, SMALL, Plan
+from bench.gpu.quantisation import scheme_of
 from bench.gpu.result import Report
 from bench.gpu.rows import Found, Lines, read
 from bench.gpu.stages import DRAFT, STAGES, TEXT, UNET, VAE, calls_by_stage, inputs
 from bench.gpu.weights import build, check
+from minimon_server import logs
 from minimon_server.engines.compiled_regions import KINDS
+from minimon_server.engines.quantised_layers import QuantisedLayers
+from minimon_server.engines.sdxl_landing import packed
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_side_by_side import WIDEST
+from minimon_server.errors import StartupError
 
 CPU = torch.device("cpu")
+PLACE = Place(CPU, torch.float32, "a test")
+LOG = logs.Lines(logs.LogSink(os.open(os.devnull, os.O_WRONLY)), level="error", as_json=True).logger()
 TASKS = (PEAKS, PLAIN, HOST, "eager", "graphs", "int8-weight")
 
 
@@ -51,8 +60,11 @@ def found(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Found:
     with pytest.MonkeyPatch.context() as patch:
         # As on a machine without torchao, whether this one has it or not.
         patch.setattr(quantisation, "find_spec", lambda name: None)
+        patch.setattr(torch.backends.cudnn, "benchmark", True)
         for task in TASKS:
             child.run(plan, Lines(path), task)
+        # Not that it matters on a CPU: the server leaves it off.
+        assert not torch.backends.cudnn.benchmark
     read(path, found)
     return found
 
@@ -129,11 +141,10 @@ def test_one_call_that_fails_leaves_the_others_of_its_mode(plan: Plan, tmp_path:
 @pytest.mark.torture
 def test_every_call_compiles_whole(plan: Plan) -> None:
     graphs = CompileCounter()  # counts what is compiled, and runs it as it is
-    calls = prepare(build(plan.of, CPU, torch.float32), Mode.parse("compiled"), backend=graphs)
-    place = Place(CPU, torch.float32, "a test")
+    calls = prepare(build(plan.of, CPU, torch.float32), Mode.parse("compiled"), PLACE, LOG, backend=graphs)
     with torch.inference_mode():
         for count, (stage, call) in enumerate(calls_by_stage(calls).items(), 1):
-            call(*inputs(plan.of, place, 1, plan.of.turbo_side).of(stage))
+            call(*inputs(plan.of, PLACE, 1, plan.of.turbo_side).of(stage))
             assert graphs.frame_count == count, stage
 
 
@@ -141,14 +152,35 @@ def test_every_call_compiles_whole(plan: Plan) -> None:
 def test_the_unets_blocks_compile_each_shape_once_and_nothing_else(plan: Plan) -> None:
     graphs = CompileCounter()
     networks = build(plan.of, CPU, torch.float32)
-    calls = prepare(networks, Mode.parse("blocks"), backend=graphs)
-    place, blocks = Place(CPU, torch.float32, "a test"), sum(isinstance(one, KINDS) for one in networks.unet.modules())
+    take_attention(networks.unet, True, PLACE, {}, LOG)
+    calls = prepare(networks, Mode.parse("blocks"), PLACE, LOG, backend=graphs)
+    blocks = sum(isinstance(one, KINDS) for one in networks.unet.modules())
     with torch.inference_mode():
         for stage, call in calls_by_stage(calls).items():
             before = graphs.frame_count
-            call(*inputs(plan.of, place, 1, plan.of.turbo_side).of(stage))
+            call(*inputs(plan.of, PLACE, 1, plan.of.turbo_side).of(stage))
             assert (graphs.frame_count > before) == (stage == UNET), stage
     assert graphs.frame_count < blocks
+
+
+def test_what_is_measured_is_what_the_engine_does(plan: Plan) -> None:
+    """Layers quantised with its configuration, bytes as it makes them, the attention that it takes."""
+    networks = build(plan.of, CPU, torch.float32)
+    kernel = take_attention(networks.unet, False, PLACE, {"SDXL_USE_FLASH_ATTN": "1"}, LOG)
+    assert kernel.value == "SDPA"
+    assert "FlashAttention 3: not on a CPU" in kernel.reason.en
+    with pytest.raises(StartupError):
+        take_attention(networks.unet, False, PLACE, {"SDXL_USE_XFORMERS": "perhaps"}, LOG)
+    latents = inputs(plan.of, PLACE, 2, plan.of.turbo_side).latents
+    calls = prepare(networks, Mode.parse("int8-weight"), PLACE, LOG)
+    own = build(plan.of, CPU, torch.float32)
+    QuantisedLayers(own.unet, scheme_of("int8-weight"), CPU, LOG)
+    for (name, ours), theirs in zip(networks.unet.named_parameters(), own.unet.parameters(), strict=True):
+        assert type(ours.data) is type(theirs.data), name
+    assert scheme_of("int8-weight").label == "int8 weight-only"
+    with torch.inference_mode():
+        expected = packed(networks.vae.decode(latents / networks.vae.config.scaling_factor, return_dict=False)[0])
+        assert torch.equal(calls.pixels(latents), expected)
 
 
 def test_weights_are_normal_and_follow_from_their_seed(plan: Plan) -> None:
