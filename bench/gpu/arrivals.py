@@ -20,7 +20,7 @@ from bench.errors import BenchError
 
 TIMEOUT_SECONDS: Final = 150.0
 WAIT_SECONDS: Final = 60
-PATIENCE_SECONDS: Final = 600.0  # the first picture waits for its model
+PATIENCE_SECONDS: Final = 1800.0  # a first picture waits for its model, and until its size is compiled
 FAILURES: Final = (BenchError, OSError, http.client.HTTPException)
 
 
@@ -31,13 +31,18 @@ class Client:
         self._wire = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS, context=context)
 
     def draw(self, wish: dict[str, Any]) -> bytes:
-        """Ask for a picture and wait for it, asking again while it is not there; return its file."""
+        """Ask for a picture and wait for it, asking again while it is not there; return its file.
+
+        Of several (`count`) all are fetched, and the first is returned.
+        """
         _, accepted = self._ask("POST", "/generate", json.dumps(wish).encode(), HTTPStatus.ACCEPTED)
         path = f"/image/{json.loads(accepted)['job_id']}?wait={WAIT_SECONDS}"
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
             status, file = self._ask("GET", path, None, HTTPStatus.OK, HTTPStatus.ACCEPTED)
             if status == HTTPStatus.OK:
+                for number in range(2, int(wish.get("count", 1)) + 1):
+                    self._ask("GET", f"{path}&n={number}", None, HTTPStatus.OK)
                 return file
         raise BenchError(f"{path}: no picture within {PATIENCE_SECONDS:.0f} s")
 

@@ -26,8 +26,9 @@ def take_attention(unet: Any, compiled: bool, place: Place, environ: Mapping[str
     """
     switches = {name: environ[name] for name in SWITCHES if name in environ}
     settings = read_settings(switches, home=ROOT, here=ROOT)
-    permitted = {"use_xformers": settings.sdxl_use_xformers, "use_flash_attn": settings.sdxl_use_flash_attn}
-    plan = choose(Wishes(use_compile=compiled, **permitted), this_machine(place.device.type))
+    xformers, flash = settings.sdxl_use_xformers, settings.sdxl_use_flash_attn
+    wishes = Wishes(use_compile=compiled, use_xformers=xformers, use_flash_attn=flash)
+    plan = choose(wishes, this_machine("cpu" if place.device.type == "cpu" else "cuda"))
     know_signatures(unet)  # as whoever loads a pipeline does
     take_kernel(unet, plan, place, log)
     return plan.attention

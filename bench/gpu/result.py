@@ -109,6 +109,7 @@ def _machine(facts: Mapping[str, Any]) -> list[str]:
         kinds = {kind: work[kind] for kind in ("linear", "convolution", "attention")}
         shares = ", ".join(f"{kind} {number / 1e12:.4g}" for kind, number in kinds.items())
         lines.append(f"- work of one {part}: {sum(kinds.values()) / 1e12:.4g} TFLOP ({shares})")
+    lines += [f"- {name} of the server: {value}" for name, value in facts.get("server", {}).items()]
     lines += [f"- {name}: {value}" for name, value in facts.items() if name.startswith("attention")]
     lines += [f"- during {task}: {_plain(clocks)}" for task, clocks in facts.get("during each task", {}).items()]
     return [*lines, ""]

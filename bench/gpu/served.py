@@ -5,15 +5,18 @@ Starts it as its users do, and draws nothing itself.
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bench import certificate, client
 from bench.disk import quantile
@@ -25,11 +28,16 @@ from bench.gpu.rows import Left, Lines, Row
 from bench.ports import free_port
 from bench.processes import Program, running
 
+Measured = TypeVar("Measured")
 ROOT: Final = Path(__file__).resolve().parents[2]
 RATE, WAIT = "https, pictures a second", "https, wait for a picture"
 ALONE, STACK, SWITCH = "https, one client", "https, change of stack", "https, warm switch of model"
 START_SECONDS: Final = 60.0
-WARM_UP: Final = 3
+WARM_UP: Final = 3  # a shape is compiled at its first call, captured at its second
+WIDTHS: Final = (8, 4, 2, 1)  # that compiled UNets are asked for, see `CompiledUnet.width`
+PREPARING: Final = ("compiling the UNet", "graph captured")  # lines of the server's log
+TRIES: Final = 3
+LOG_SECONDS: Final = 0.2  # until lines are in the log
 BUILD_SECONDS: Final = 1200.0
 
 
@@ -40,8 +48,11 @@ def measure(plan: Plan, folder: Path, lines: Lines) -> None:
         models = folder / "models"
         _write_models(plan, folder, models)
         with _server(plan, folder, models) as (port, context):
-            _load(plan, port, context, lines)
-            _changes(plan, port, context, lines)
+            quiet = Quiet(folder / "log", lines)
+            _warm(plan, port, context)
+            lines.fact("server", _choices(port, context))
+            _load(plan, port, context, quiet, lines)
+            _changes(plan, port, context, quiet, lines)
     except (BenchError, OSError) as failure:
         lines.tell(Left(SERVER, f"{type(failure).__name__}: {failure}"))
 
@@ -78,6 +89,13 @@ def _server(plan: Plan, folder: Path, models: Path) -> Iterator[tuple[int, Any]]
         "MINIMON_OUTPUT_DIR": str(folder / "outputs"),
         "MINIMON_MODELS_DIR": str(models),
         "MINIMON_DEVICE": plan.device,
+        # The size of the usual picture decides what pays; it is that of creatures, none of which is drawn here.
+        "MINIMON_GENERATION_BACKEND": "sdxl",
+        "MINIMON_STOCK": "0",
+        "MINIMON_STOCK_DIR": str(folder / "stock"),
+        "SDXL_TURBO_MODEL": MODELS[0],
+        "SDXL_WIDTH": str(plan.of.turbo_side),
+        "SDXL_HEIGHT": str(plan.of.turbo_side),
         # Where the other tasks of the run compiled; TORCHINDUCTOR_CACHE_DIR goes before it, for them as for the server.
         "MINIMON_COMPILE_DIR": str(folder.parent / "compiled"),
     }
@@ -101,26 +119,79 @@ def wish_of(plan: Plan, model: str = MODELS[0], adapters: Sequence[str] = ()) ->
     }
 
 
-def _load(plan: Plan, port: int, context: Any, lines: Lines) -> None:
-    """Load the server with all clients at once, then with strangers at shares of what it did."""
-    clients = Clients(port, context, plan.clients, wish_of(plan))
-    try:
-        clients.crowd(plan.load_seconds / 4, plan.most_jobs)  # loads the model, and does not count
-        crowd = clients.crowd(plan.load_seconds, plan.most_jobs)
-        _refuse_failures(crowd)
-        lines.tell(
-            Row(RATE, f"{plan.clients} clients at once", 1, *_thrice(crowd.per_second), len(crowd.seconds), "1/s")
+class Quiet:
+    """Measures while a server prepares nothing, as its log tells it."""
+
+    def __init__(self, log: Path, lines: Lines) -> None:
+        self._log, self._lines = log, lines
+
+    def measured(self, what: str, measure: Callable[[], Measured]) -> Measured | None:
+        """Return what is measured, again where something was prepared meanwhile; after some tries tell it, and None."""
+        disturbed: list[str] = []
+        for _ in range(TRIES):
+            before = len(self._prepared())
+            found = measure()
+            time.sleep(LOG_SECONDS)
+            disturbed = self._prepared()[before:]
+            if not disturbed:
+                return found
+        why = (
+            f"the server compiled or captured something during each of {TRIES} measurements; the last: {disturbed[-1]}"
         )
-        for share in plan.load_shares:
-            rate = share * crowd.per_second
-            offsets = poisson(rate, plan.load_seconds, plan.most_jobs, random.Random(1))
-            waited = clients.strangers(offsets)
+        self._lines.tell(Left(what, why[:600]))
+        return None
+
+    def _prepared(self) -> list[str]:
+        lines = self._log.read_text("utf-8", "replace").splitlines()
+        return [line for line in lines if any(sign in line for sign in PREPARING)]
+
+
+def _warm(plan: Plan, port: int, context: Any) -> None:
+    """Draw each number of pictures that the server draws side by side, until all of it is compiled and captured."""
+    seeds, asking = count(1), Client(port, context)
+    try:
+        for width in WIDTHS:
+            for _ in range(WARM_UP):
+                asking.draw({**wish_of(plan), "count": width, "seed": next(seeds)})
+    finally:
+        asking.close()
+
+
+def _choices(port: int, context: Any) -> dict[str, str]:
+    """Return what the server chose to draw faster, and why, as `/ready` tells it."""
+    told = json.loads(client.ask(port, "/ready", context)[0].body)["checks"]["acceleration"]
+    return {name: f"{one['chosen']}: {one['reason']}" for name, one in told.items() if isinstance(one, dict)}
+
+
+def _load(plan: Plan, port: int, context: Any, quiet: Quiet, lines: Lines) -> None:
+    """Load the server with all clients at once, then with strangers at shares of what it did."""
+    several = WIDTHS[0]
+    with closing(Clients(port, context, plan.clients, wish_of(plan) | {"count": several})) as clients:
+        _crowd(plan, clients, several, quiet, lines)
+    with closing(Clients(port, context, plan.clients, wish_of(plan))) as clients:
+        per_second = _crowd(plan, clients, 1, quiet, lines)
+        for share in plan.load_shares if per_second else ():
+            offsets = poisson(share * per_second, plan.load_seconds, plan.most_jobs, random.Random(1))
+            mode = f"Poisson, {share:.0%} of that rate"
+            waited = quiet.measured(f"{WAIT}, {mode}", partial(clients.strangers, offsets))
+            if waited is None:
+                continue
             _refuse_failures(waited)
-            mode, ms = f"Poisson, {share:.0%} of that rate", sorted(1000 * one for one in waited.seconds)
+            ms = sorted(1000 * one for one in waited.seconds)
             for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
                 lines.tell(Row(f"{WAIT}, {name}", mode, 1, *_thrice(quantile(ms, part)), len(ms)))
-    finally:
-        clients.close()
+
+
+def _crowd(plan: Plan, clients: Clients, pictures: int, quiet: Quiet, lines: Lines) -> float:
+    """Let all clients ask at once, for so many pictures a job, and tell pictures a second; return them, or 0."""
+    mode = f"{plan.clients} clients at once, {pictures} a job"
+    crowd = quiet.measured(f"{RATE}, {mode}", lambda: clients.crowd(plan.load_seconds, plan.most_jobs))
+    if crowd is None:
+        return 0.0
+    _refuse_failures(crowd)
+    per_second = pictures * crowd.per_second
+    lines.tell(Row(RATE, mode, 1, *_thrice(per_second), len(crowd.seconds), "1/s"))
+    return per_second
 
 
 def _refuse_failures(waited: Waited) -> None:
@@ -129,7 +200,7 @@ def _refuse_failures(waited: Waited) -> None:
         raise BenchError(f"{len(waited.failures)} of the jobs failed: {first}")
 
 
-def _changes(plan: Plan, port: int, context: Any, lines: Lines) -> None:
+def _changes(plan: Plan, port: int, context: Any, quiet: Quiet, lines: Lines) -> None:
     """Ask for one picture after the other: all alike, each with another stack, each of another model.
 
     What a change costs is the median of the jobs with one, less that of the same jobs without.
@@ -144,15 +215,21 @@ def _changes(plan: Plan, port: int, context: Any, lines: Lines) -> None:
     other = wish_of(plan, MODELS[1])
     try:
         took(plain, times=WARM_UP)
-        lines.tell(_row(ALONE, "one after the other", took(plain, times=plan.changes)))
-        took(first, second, times=1)  # reads and hashes their files, once
-        changed = took(first, second, times=plan.changes)
-        kept = took(second, times=plan.changes)
-        lines.tell(_beyond(STACK, "adapter for adapter", changed, kept))
-        took(other, plain, times=1)
-        switched = took(other, plain, times=plan.changes)
-        stayed = took(plain, times=plan.changes)
-        lines.tell(_beyond(SWITCH, "files in the page cache", switched, stayed))
+        alone = quiet.measured(ALONE, lambda: took(plain, times=plan.changes))
+        if alone is not None:
+            lines.tell(_row(ALONE, "one after the other", alone))
+        took(first, second, times=WARM_UP)  # reads and hashes their files, once
+        changed = quiet.measured(
+            STACK, lambda: (took(first, second, times=plan.changes), took(second, times=plan.changes))
+        )
+        if changed is not None:
+            lines.tell(_beyond(STACK, "adapter for adapter", *changed))
+        took(other, plain, times=WARM_UP)  # the second model's sizes are captured, too
+        switched = quiet.measured(
+            SWITCH, lambda: (took(other, plain, times=plan.changes), took(plain, times=plan.changes))
+        )
+        if switched is not None:
+            lines.tell(_beyond(SWITCH, "files in the page cache", *switched))
     finally:
         asking.close()
 
