@@ -35,7 +35,8 @@ ALONE, STACK, SWITCH = "https, one client", "https, change of stack", "https, wa
 START_SECONDS: Final = 60.0
 WARM_UP: Final = 3  # a shape is compiled at its first call, captured at its second
 WIDTHS: Final = (8, 4, 2, 1)  # that compiled UNets are asked for, see `CompiledUnet.width`
-PREPARING: Final = ("compiling the UNet", "graph captured")  # lines of the server's log
+# Lines of the server's log that tell of something that takes minutes, once.
+PREPARING: Final = ("compiling the UNet", "a known size is compiled again", "graph captured")
 TRIES: Final = 3
 LOG_SECONDS: Final = 0.2  # until lines are in the log
 BUILD_SECONDS: Final = 1200.0

@@ -1,7 +1,7 @@
 """Draws what the shipped model makes of fixed prompts, in a process that may ask nobody for anything.
 
-`python -m tests.e2e.shipped_sheet MODELS OUT` writes a PNG file for each picture, drawn by the server's own engine with
-the defaults of a request, and says which networks this process can see.
+`python -m tests.e2e.shipped_sheet MODELS OUT [NAME ...]` writes a PNG file for each picture, or for those, drawn by the
+server's own engine with the defaults of a request, and says which networks this process can see.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,14 +49,16 @@ def wishes() -> Iterator[tuple[str, Asked]]:
     yield "sized", Asked(PROMPTS[0], model=NAME, seed=0, width=width, height=height)
 
 
-def main(models: Path, out: Path) -> None:
-    """Draw everything."""
+def main(models: Path, out: Path, names: Sequence[str]) -> None:
+    """Draw what has one of these names; without names, everything."""
     sys.addaudithook(refuse_the_network)
     log = Lines(LogSink(os.open(os.devnull, os.O_WRONLY)), level="error", as_json=True).logger()
     folders = ModelFolders(models, log)
     known = {model.id: model for model in Stock(models, folders, log).models()}
     engine = make_engine(folders, "cpu", log)
     for name, wish in wishes():
+        if names and name not in names:
+            continue
         request = request_for(wish, known, SCHEDULERS, lambda: 0)
         (picture,) = engine.draw(request, lambda _: True).pictures
         (out / f"{name}.png").write_bytes(pack(picture))
@@ -64,4 +66,4 @@ def main(models: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

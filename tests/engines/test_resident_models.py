@@ -126,7 +126,7 @@ def test_the_least_recently_used_goes_when_there_is_no_room(
     shutil.rmtree(three / "fourth")
 
 
-@pytest.mark.parametrize("switches", [9, pytest.param(50, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("switches", [6, pytest.param(50, marks=pytest.mark.torture)])
 def test_switches_leave_memory_as_it_was(three: Path, request_for: Asking, quiet: Logger, switches: int) -> None:
     """Three models that share parts and wear stacks, with room for one and a half of them: each switch loads.
 

@@ -85,6 +85,7 @@ def test_the_autoencoder_goes_on_exactly(work: Path, tmp_path: Path) -> None:
     assert same(load_checkpoint(tmp_path / "once" / FOLDER), load_checkpoint(tmp_path / "twice" / FOLDER))
 
 
+@pytest.mark.torture
 def test_two_processes_find_the_gradients_of_one(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     long = Plan(steps=20, batch=8, rate=1e-2, warmup=1, muon=False)
@@ -115,6 +116,7 @@ class Fragile(Line):
         return super().loss(step, share, shares)
 
 
+@pytest.mark.torture
 def test_a_process_that_ends_ends_the_training(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     with pytest.raises(RuntimeError, match="A process of the training ended"):

@@ -36,6 +36,7 @@ def test_sdxl_is_as_large_as_it_is() -> None:
     assert parameters(networks.vae) == 83_653_863
 
 
+@pytest.mark.torture
 def test_sdxl_takes_as_many_operations_as_it_does() -> None:
     """At 1024, 5,979 GFLOP without attention are published (huggingface, datasets/diffusers/benchmarks)."""
     work = work_of(SDXL, torch.bfloat16)
