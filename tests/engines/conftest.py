@@ -98,3 +98,21 @@ def shelf(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(models, root, dirs_exist_ok=True)
     write_six(plainly_loaded(models / "small"), root / "loras")
     return root
+
+
+@pytest.fixture(scope="module")
+def pipeline(models: Path) -> Any:
+    """Return the small pipeline as its own library loads it."""
+    from tests.small_pipeline import plainly_loaded
+
+    return plainly_loaded(models / "small")
+
+
+@pytest.fixture
+def stack(pipeline: Any, models: Path, quiet: Logger) -> Iterator[Any]:
+    """Return the stack of that pipeline, which is taken off at the end."""
+    from tests.engines.adapter_scene import stack_over
+
+    stack = stack_over(pipeline, models / "small", quiet)
+    yield stack
+    stack.take_off()

@@ -25,7 +25,6 @@ from tests.engines.adapter_scene import (
     wanted,
     write,
 )
-from tests.small_pipeline import plainly_loaded
 
 CLOSE = 1e-4
 
@@ -33,11 +32,6 @@ CLOSE = 1e-4
 def adapter(seed: int, kind: str, network: Any) -> Any:
     """Return an adapter of LyCORIS of a kind over a network."""
     return lycoris_over(network, seed, **LYCORIS_KINDS[kind])
-
-
-@pytest.fixture(scope="module")
-def pipeline(models: Path) -> Any:
-    return plainly_loaded(models / "small")
 
 
 @pytest.fixture

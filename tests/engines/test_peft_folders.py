@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.weight_files import by_stem, hashes_here
 from minimon_server.logs import Logger
 from tests.engines.adapter_references import worst_error
-from tests.engines.adapter_scene import answer, drawn, nothing, same, stack_over, state_of, uses
-from tests.small_pipeline import plainly_loaded
+from tests.engines.adapter_scene import answer, drawn, nothing, same, state_of, uses
 
 CLOSE = 1e-4
 KINDS: dict[str, dict[str, Any]] = {
@@ -44,18 +43,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "convolutions": {"r": 4, "lora_alpha": 2, "target_modules": ["conv1", "conv_shortcut", "to_q"]},
 }
 UNET = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "proj_in"]
-
-
-@pytest.fixture(scope="module")
-def pipeline(models: Path) -> Any:
-    return plainly_loaded(models / "small")
-
-
-@pytest.fixture
-def stack(pipeline: Any, models: Path, quiet: Logger) -> Iterator[AdapterStack]:
-    stack = stack_over(pipeline, models / "small", quiet)
-    yield stack
-    stack.take_off()
 
 
 def trained(network: Any, folder: Path, **settings: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ from minimon_server.engines.adapter_deltas import BadAdapter
 from minimon_server.engines.adapter_reading import PEFT_SETTINGS
 from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.peft_settings import INERT, READ, BadPeft, settings_by_network
-from minimon_server.logs import Logger
 from tests.engines.adapter_references import networks_of
-from tests.engines.adapter_scene import nothing, same, stack_over, state_of, wanted
-from tests.small_pipeline import plainly_loaded
+from tests.engines.adapter_scene import nothing, same, state_of, wanted
 
 SAID: dict[str, Any] = {"r": 4, "lora_alpha": 6}
 # Members of PEFT 0.21 that this server does not apply.
@@ -32,18 +29,6 @@ BEYOND = {
     *("alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config", "velora_config"),
     *("monteclora_config", "megatron_config"),
 }
-
-
-@pytest.fixture(scope="module")
-def pipeline(models: Path) -> Any:
-    return plainly_loaded(models / "small")
-
-
-@pytest.fixture
-def stack(pipeline: Any, models: Path, quiet: Logger) -> Iterator[AdapterStack]:
-    stack = stack_over(pipeline, models / "small", quiet)
-    yield stack
-    stack.take_off()
 
 
 @pytest.fixture(scope="module")
