@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from minimon_server.engines.files import png_size
+from tests.e2e.asking import NOBODY
 from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import PATIENCE
 
@@ -34,7 +35,7 @@ class Customer(threading.Thread):
     def __init__(self, address: str, promises: Promises, number: int, seed: int) -> None:
         super().__init__(daemon=True)
         self.stopped = threading.Event()
-        self._client = httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE)
+        self._client = httpx2.Client(base_url=address, trust_env=False, verify=NOBODY, timeout=PATIENCE)
         self._promises = promises
         self._name = f"{number}-{seed}"
         self._dice = random.Random(f"{number} {seed}")
@@ -96,7 +97,10 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> Promises:
             for customer in customers:
                 customer.stopped.set()
                 customer.join(PATIENCE)
-    with server_in(folder) as server, httpx2.Client(base_url=server.http, trust_env=False, timeout=PATIENCE) as client:
+    with (
+        server_in(folder) as server,
+        httpx2.Client(base_url=server.http, trust_env=False, verify=NOBODY, timeout=PATIENCE) as client,
+    ):
         wait_for_all(client)
         check(client, promises, folder)
     return promises

@@ -16,6 +16,7 @@ from typing import Self
 import httpx2
 
 from bench.ports import free_port
+from tests.e2e.asking import ask
 
 HOME = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -116,7 +117,7 @@ class RunningServer:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended at once: {self.errors.read_text()}")
             try:
-                httpx2.get(f"{self.http}/health", timeout=PATIENCE, trust_env=False).raise_for_status()
+                ask("GET", f"{self.http}/health", timeout=PATIENCE).raise_for_status()
             except httpx2.TransportError:
                 time.sleep(0.02)
             else:

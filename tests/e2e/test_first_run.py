@@ -15,11 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from minimon_server.engines.files import png_size
 from minimon_server.environment import variables
+from tests.e2e.asking import ask
 from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment, files_in, free_ports, run_to_end
 from tests.support import write_pictures
 
@@ -43,7 +43,7 @@ def test_a_first_start_makes_a_certificate_and_says_where_to_look(tmp_path: Path
         with server.client() as client:
             body = client.get("/v1/generate").json()
         assert png_size(base64.b64decode(body["imageBase64"])) == (512, 512)
-        assert httpx2.get(f"{server.http}/v1/generate", trust_env=False).status_code == 200
+        assert ask("GET", f"{server.http}/v1/generate").status_code == 200
         said = server.errors.read_text()
         assert f"https://localhost:{server.https_port}" in said
         assert f"http://localhost:{server.http_port}" in said
@@ -123,7 +123,7 @@ def test_uvicorn_can_serve_it_too(tmp_path: Path) -> None:
     server = RunningServer(tmp_path, command)
     server.http_port = port
     with server:
-        assert httpx2.get(f"{server.http}/v1/generate", trust_env=False).status_code == 200
+        assert ask("GET", f"{server.http}/v1/generate").status_code == 200
     lines = [line for line in server.log.read_text().splitlines() if "/v1/generate" in line]
     assert len(lines) == 1
     assert "/v1/generate" not in server.errors.read_text()
@@ -157,7 +157,7 @@ def test_a_signal_lets_a_running_request_finish(tmp_path: Path) -> None:
         # With bodies logged, an answer waits for the body: its absence holds the request open.
         with socket.create_connection(("127.0.0.1", server.http_port), timeout=PATIENCE) as line:
             line.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
-            assert httpx2.get(f"{server.http}/health", trust_env=False).status_code == 200
+            assert ask("GET", f"{server.http}/health").status_code == 200
             server.process.send_signal(signal.SIGTERM)
             assert '"status":405' not in server.wait_for_log('"event":"ending"')
             line.sendall(b"cd")

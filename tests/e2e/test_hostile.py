@@ -7,9 +7,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import httpx2
 import pytest
 
+from tests.e2e.asking import ask
 from tests.e2e.running import PATIENCE, RunningServer
 
 
@@ -59,7 +59,7 @@ def test_strange_bytes_get_a_clear_refusal(server: RunningServer, sent: bytes) -
     status = int(answer.split(b" ", 2)[1])
     assert 400 <= status < 500 or b"/health" in sent
     assert b"Traceback" not in answer
-    assert httpx2.get(f"{server.http}/health", trust_env=False).status_code == 200
+    assert ask("GET", f"{server.http}/health").status_code == 200
 
 
 def test_plain_http_on_the_tls_port_is_harmless(server: RunningServer) -> None:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from minimon_server.engines.files import png_size
+from tests.e2e.asking import ask
 from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import HOME, PATIENCE, RunningServer, clean_environment
 from tests.support import small_png
@@ -93,5 +93,5 @@ def test_the_python_script_of_the_first_server_works_as_it_is(tmp_path: Path) ->
         pictures = [(tmp_path / f"{name}.png").read_bytes() for name in names]
         assert {png_size(picture) for picture in pictures} == {(1024, 1024)}
         assert len(set(pictures)) == 7
-        jobs = httpx2.get(f"{server.http}/jobs", trust_env=False).json()
+        jobs = ask("GET", f"{server.http}/jobs").json()
         assert jobs["counts"]["SUCCESS"] == 7

@@ -19,6 +19,7 @@ import pytest
 
 from minimon_server.engines.files import png_size
 from minimon_server.jobs.pace import UNMEASURED_SECONDS
+from tests.e2e.asking import NOBODY, ask
 from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import PATIENCE, RunningServer, clean_environment
 
@@ -26,13 +27,13 @@ from tests.e2e.running import PATIENCE, RunningServer, clean_environment
 def post(server: RunningServer, prompt: str, **body: object) -> str:
     """Submit a job, and return its id."""
     asked = {"prompt": prompt, "model": "tiny", **body}
-    answer = httpx2.post(f"{server.http}/generate", json=asked, trust_env=False, timeout=PATIENCE)
+    answer = ask("POST", f"{server.http}/generate", json=asked, timeout=PATIENCE)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["job_id"])
 
 
 def get(server: RunningServer, path: str) -> httpx2.Response:
-    return httpx2.get(server.http + path, trust_env=False, timeout=PATIENCE * 4)
+    return ask("GET", server.http + path, timeout=PATIENCE * 4)
 
 
 def status(server: RunningServer, job: str) -> dict[str, Any]:
@@ -68,7 +69,9 @@ def test_a_picture_over_https_and_over_http(tmp_path: Path) -> None:
 def test_a_stream_of_events_ends_with_its_job(tmp_path: Path) -> None:
     with DrawingServer(tmp_path, CRAYON_STEP_SECONDS="0.02") as server:
         job = post(server, "a castle", steps=10)
-        with httpx2.stream("GET", f"{server.http}/jobs/{job}/events", trust_env=False, timeout=PATIENCE) as stream:
+        with httpx2.stream(
+            "GET", f"{server.http}/jobs/{job}/events", trust_env=False, verify=NOBODY, timeout=PATIENCE
+        ) as stream:
             lines = list(stream.iter_lines())
         steps = [json.loads(line[6:])["current"] for line in lines if line.startswith('data: {"phase":"drawing"')]
         assert steps == list(range(11))
@@ -187,7 +190,7 @@ def test_who_must_wait_is_told_how_long_by_what_jobs_really_took(tmp_path: Path)
             pytest.approx(mean * (1 + place + 0.5), abs=0.2) for place in range(3)
         ]
         asked = {"prompt": "one too many", "model": "tiny"}
-        full = httpx2.post(f"{server.http}/generate", json=asked, trust_env=False, timeout=PATIENCE)
+        full = ask("POST", f"{server.http}/generate", json=asked, timeout=PATIENCE)
         assert (full.status_code, full.json()["code"]) == (429, "QUEUE_FULL")
         assert full.headers["retry-after"] == str(math.ceil(mean))
         assert 1 < mean < UNMEASURED_SECONDS  # so it is neither the least that is told, nor what is told before
@@ -197,7 +200,7 @@ def test_what_has_ended_cannot_be_cancelled_and_what_is_forgotten_is_gone_for_a_
     with DrawingServer(tmp_path, MINIMON_HISTORY_LIMIT="1") as server:
         first = post(server, "a castle")
         until(server, first, state="SUCCESS")
-        cancelled = httpx2.delete(f"{server.http}/jobs/{first}", trust_env=False, timeout=PATIENCE)
+        cancelled = ask("DELETE", f"{server.http}/jobs/{first}", timeout=PATIENCE)
         assert (cancelled.status_code, cancelled.json()["code"]) == (409, "CONFLICT")
         until(server, post(server, "a tower"), state="SUCCESS")
         deadline = time.monotonic() + PATIENCE
@@ -208,7 +211,7 @@ def test_what_has_ended_cannot_be_cancelled_and_what_is_forgotten_is_gone_for_a_
         for path in (f"/status/{first}", f"/image/{first}", f"/download/{first}.1.png"):
             gone = get(server, path)
             assert (gone.status_code, gone.json()["code"]) == (410, "GONE")
-        deleted = httpx2.delete(f"{server.http}/jobs/{first}", trust_env=False, timeout=PATIENCE)
+        deleted = ask("DELETE", f"{server.http}/jobs/{first}", timeout=PATIENCE)
         assert (deleted.status_code, deleted.json()["code"]) == (410, "GONE")
         assert server.end() == 0
         with closing(sqlite3.connect(tmp_path / "jobs" / "jobs.sqlite")) as db:

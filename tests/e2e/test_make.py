@@ -15,11 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from minimon_server.catalog.stock import CATALOGUE
 from minimon_server.engines.files import png_size
+from tests.e2e.asking import ask
 from tests.e2e.running import HOME, RunningServer
 
 SHIPPED = HOME / "models" / "minimon-tiny"
@@ -86,7 +86,7 @@ def test_make_run_answers_a_prompt_with_a_picture(tmp_path: Path) -> None:
         answer = client.post("/generate", json={"prompt": "a red fire minimon with horns"})
         assert answer.status_code == 202, answer.text
         until = f"/image/{answer.json()['job_id']}?wait=120"
-        while (drawn := httpx2.get(server.http + until, trust_env=False, timeout=150)).status_code == 202:
+        while (drawn := ask("GET", server.http + until, timeout=150)).status_code == 202:
             pass
         assert drawn.status_code == 200, drawn.text
         told = json.loads(drawn.headers["x-generation-metadata"])

@@ -11,9 +11,9 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from tests.e2e.asking import ask
 from tests.e2e.running import HOME, PATIENCE, RunningServer, free_ports, run_to_end
 
 # The server itself, but that SIGUSR1 breaks the loop of one of its listeners.
@@ -65,7 +65,7 @@ def test_whichever_listener_goes_first_ends_both_and_nothing_accepted_is_lost(
         lines = [connected(server, stack, https=one) for one in (True, False)]
         for line in lines:
             line.sendall(HEAD)
-        assert httpx2.get(f"{server.http}/health", trust_env=False).status_code == 200
+        assert ask("GET", f"{server.http}/health").status_code == 200
         server.process.send_signal(signal.SIGUSR1)
         assert '"status":405' not in server.wait_for_log('"event":"ending"')
         for line in lines:

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from tests.e2e.asking import ask
 from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import PATIENCE, RunningServer, clean_environment
 
@@ -45,7 +45,7 @@ def test_the_server_does_what_its_document_says(tmp_path: Path, token: str) -> N
         config.write_text(CONFIG.format(score_id=_certified_id(server, token)))
         header = ["--header", f"Authorization: Bearer {token}"] if token else []
         # As a file: of a document that it fetches itself, it leaves the document's own route out.
-        document = httpx2.get(f"{server.http}/openapi.json", headers=bearer, trust_env=False).raise_for_status()
+        document = ask("GET", f"{server.http}/openapi.json", headers=bearer).raise_for_status()
         (tmp_path / "openapi.json").write_bytes(document.content)
         count = len(document.json()["paths"])
         schemathesis = [sys.executable, "-c", program, "--config-file", str(config), "--no-color"]
@@ -78,13 +78,13 @@ def test_the_server_does_what_its_document_says(tmp_path: Path, token: str) -> N
 def _certified_id(server: RunningServer, token: str) -> str:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     claim = {"score": 1, "subject": "a player"}
-    answer = httpx2.post(f"{server.http}/v1/certify-score", json=claim, headers=headers, trust_env=False)
+    answer = ask("POST", f"{server.http}/v1/certify-score", json=claim, headers=headers)
     return str(answer.raise_for_status().json()["signed"]["payload"]["id"])
 
 
 def test_it_is_not_ready_from_the_first_moment_of_its_end(tmp_path: Path) -> None:
     with RunningServer(tmp_path, LOG_REQUEST_BODY="1") as server:
-        ready = httpx2.get(f"{server.http}/ready", trust_env=False)
+        ready = ask("GET", f"{server.http}/ready")
         assert ready.status_code == 200
         assert ready.json()["checks"]["pictures"] == {"ok": True, "backend": "files", "count": 6}
         assert ready.json()["checks"]["names"] == {"ok": True, "backend": "local"}
@@ -95,7 +95,7 @@ def test_it_is_not_ready_from_the_first_moment_of_its_end(tmp_path: Path) -> Non
         # With bodies logged, an answer waits for the body: this question is asked before the end, answered after.
         with socket.create_connection(("127.0.0.1", server.http_port), timeout=PATIENCE) as line:
             line.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nAccept-Language: en\r\nContent-Length: 2\r\n\r\n")
-            assert httpx2.get(f"{server.http}/health", trust_env=False).status_code == 200
+            assert ask("GET", f"{server.http}/health").status_code == 200
             server.process.send_signal(signal.SIGTERM)
             server.wait_for_log('"event":"ending"')
             line.sendall(b"ok")
@@ -109,7 +109,7 @@ def test_it_is_not_ready_from_the_first_moment_of_its_end(tmp_path: Path) -> Non
 def test_the_metrics_of_a_process_tell_of_both_listeners(tmp_path: Path) -> None:
     with RunningServer(tmp_path) as server, server.client() as client:
         assert client.get("/v1/generate?rarity=S%2B").status_code == 200
-        assert httpx2.get(f"{server.http}/v1/generate?rarity=S%2B", trust_env=False).status_code == 200
+        assert ask("GET", f"{server.http}/v1/generate?rarity=S%2B").status_code == 200
         text = client.get("/metrics").text
         assert 'minimon_creatures_total{rarity="S+"} 2.0' in text
         assert 'minimon_names_total{source="local"} 2.0' in text

@@ -19,6 +19,7 @@ from PIL import Image
 from minimon_server.engines.files import png_size
 from minimon_server.web.input_schemas import LARGEST_BODY
 from tests import hostile_pictures as files
+from tests.e2e.asking import ask
 from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import PATIENCE, RunningServer
 
@@ -40,13 +41,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def post_form(server: RunningServer, data: bytes) -> httpx2.Response:
     """Send a picture as a file."""
     parts = {"request": (None, b'{"prompt": "a", "model": "tiny"}'), "init_image": ("cat.png", data)}
-    return httpx2.post(f"{server.http}/generate", files=parts, timeout=PATIENCE * 2, trust_env=False)
+    return ask("POST", f"{server.http}/generate", files=parts, timeout=PATIENCE * 2)
 
 
 def post(server: RunningServer, data: bytes, **body: object) -> httpx2.Response:
     """Send a picture as a client does, over HTTP."""
     asked = {"prompt": "a", "model": "tiny", "init_image": base64.b64encode(data).decode(), **body}
-    return httpx2.post(f"{server.http}/generate", json=asked, timeout=PATIENCE * 2, trust_env=False)
+    return ask("POST", f"{server.http}/generate", json=asked, timeout=PATIENCE * 2)
 
 
 def peak_mebibytes(server: RunningServer) -> int:
@@ -59,7 +60,7 @@ def ended(server: RunningServer, job: str) -> dict[str, Any]:
     """Return the status of a job once it has ended."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        found: dict[str, Any] = httpx2.get(f"{server.http}/status/{job}", trust_env=False).json()
+        found: dict[str, Any] = ask("GET", f"{server.http}/status/{job}").json()
         if found["state"] not in ("PENDING", "PROGRESS"):
             return found
         assert time.monotonic() < deadline, found
@@ -82,7 +83,7 @@ def test_no_hostile_picture_takes_memory_or_is_accepted_wrongly(server: RunningS
         else:
             assert ended(server, answer.json()["job_id"])["state"] == "SUCCESS"
     assert peak_mebibytes(server) - before < 128
-    assert httpx2.get(f"{server.http}/health", trust_env=False).status_code == 200
+    assert ask("GET", f"{server.http}/health").status_code == 200
     for line in server.log.read_text("ascii").splitlines():
         assert json.loads(line)["level"] == "info" or '"event":"keys"' in line, line
 
@@ -108,7 +109,7 @@ def test_a_body_beyond_its_bound_is_refused_before_it_has_come(server: RunningSe
 
 def test_a_waiting_job_has_its_pictures_after_a_kill_and_they_go_with_the_job(tmp_path: Path) -> None:
     with DrawingServer(tmp_path, CRAYON_STEP_SECONDS="1000") as server:
-        httpx2.post(f"{server.http}/generate", json={"prompt": "first", "model": "tiny"}, trust_env=False)
+        ask("POST", f"{server.http}/generate", json={"prompt": "first", "model": "tiny"})
         shown = base64.b64encode(files.saved(files.plain(96, 64), "PNG")).decode()
         job = post(server, CAT, strength=0.5, ip_adapter_image=shown).json()["job_id"]
         names = kept(server)
@@ -120,7 +121,7 @@ def test_a_waiting_job_has_its_pictures_after_a_kill_and_they_go_with_the_job(tm
         begun, reference = done["request"]["init_image"], done["request"]["ip_adapter"]["picture"]
         digests = begun["digest"], reference["digest"]
         assert (done["state"], {f"{digest}.png" for digest in digests}) == ("SUCCESS", set(names))
-        picture = httpx2.get(f"{server.http}/image/{job}", trust_env=False)
+        picture = ask("GET", f"{server.http}/image/{job}")
         assert png_size(picture.content) == (128, 96)
         told = picture.headers["x-generation-metadata"]
         assert f'"init_image": "{digests[0]}"' in told

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from minimon_server.rebirth import GIVEN_UP, MOST, VARIABLE
+from tests.e2e.asking import ask
 from tests.e2e.drawing_server import DrawingServer
 from tests.e2e.running import PATIENCE
 from tests.e2e.score_server import JSON
@@ -26,7 +27,7 @@ def asked(server: DrawingServer, method: str, path: str, **more: Any) -> httpx2.
     deadline = time.monotonic() + ENOUGH
     while True:
         try:
-            return httpx2.request(method, server.http + path, trust_env=False, timeout=PATIENCE, **more)
+            return ask(method, server.http + path, timeout=PATIENCE, **more)
         except httpx2.TransportError:
             assert server.process.poll() is None, server.errors.read_text()
             assert time.monotonic() < deadline, "nobody answers"

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
-import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from minimon_server.creatures.name_parser import allowed
 from minimon_server.creatures.names import NAME_COUNT, local_name
 from minimon_server.engines.files import png_size
+from tests.e2e.asking import ask
 from tests.e2e.running import PATIENCE, RunningServer, free_ports
 from tests.odd_model import OddModel, answers, chat, drips, hangs, never_ends, says, writes
 
@@ -145,10 +145,7 @@ def test_a_signal_does_not_wait_for_a_name_server_that_hangs(tmp_path: Path) -> 
     slow = {"OPENAI_TIMEOUT": "120", "MINIMON_SHUTDOWN_GRACE": "3600"}
     with OddModel(hangs) as model, RunningServer(tmp_path, **asks(model.url, **slow)) as server:
         with ThreadPoolExecutor(17) as clients:
-            running = [
-                clients.submit(httpx2.get, f"{server.http}/v1/generate", timeout=PATIENCE, trust_env=False)
-                for _ in range(17)
-            ]
+            running = [clients.submit(ask, "GET", f"{server.http}/v1/generate", timeout=PATIENCE) for _ in range(17)]
             server.wait_for_log("16 calls are under way")
             assert sum(one.done() for one in running) <= 1
             server.process.send_signal(signal.SIGTERM)
@@ -162,11 +159,11 @@ def test_a_signal_does_not_wait_for_a_name_server_that_hangs(tmp_path: Path) -> 
 
 def test_content_is_logged_when_asked_for(tmp_path: Path) -> None:
     with OddModel(writes(ESSAY)) as model, RunningServer(tmp_path, **asks(model.url, LOG_REMOTE_CONTENT="1")) as server:
-        assert httpx2.get(f"{server.http}/v1/generate", trust_env=False).status_code == 200
+        assert ask("GET", f"{server.http}/v1/generate").status_code == 200
         assert "Il \\u00e9tait une fois" in server.wait_for_log("no name in the answer")
         # Some servers say which key they did not like; the log does not.
         model.behaviour = answers(b"no such key: s3sam-ouvre-toi", "401 Unauthorized")
-        assert httpx2.get(f"{server.http}/v1/generate", trust_env=False).status_code == 200
+        assert ask("GET", f"{server.http}/v1/generate").status_code == 200
         text = server.wait_for_log("status 401")
     assert "no such key: ***" in text
     assert "s3sam" not in text
@@ -178,6 +175,6 @@ def test_a_certificate_that_nobody_vouches_for_is_not_believed(tmp_path: Path) -
     with RunningServer(tmp_path / "names") as other:
         environ = asks(f"{other.https}/v1")
         with RunningServer(tmp_path / "game", **environ) as server:
-            name = httpx2.get(f"{server.http}/v1/generate", trust_env=False).json()["metadata"]["name"]
+            name = ask("GET", f"{server.http}/v1/generate").json()["metadata"]["name"]
             server.wait_for_log("the connection failed: ConnectError")
     assert name in LOCAL
