@@ -20,6 +20,7 @@ from tests.scores.signer_scene import PATIENCE, Log, is_running, key_of, outcome
 from tests.support import HOME
 
 pytestmark = [needs_openssl, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+RESTING = "no scores are signed for a while"
 
 
 @pytest.fixture
@@ -114,10 +115,11 @@ def test_too_many_deaths_are_followed_by_a_rest_that_ends(log: Log) -> None:
             for _ in range(signer_module.MOST_DEATHS - 1):
                 await die(signer)
                 await signer.sign(b"alive")
-            await die(signer)  # and the end does not wait for the rest to be over
+            await die(signer)
+            await until(lambda: log.text().count(RESTING) == 2)  # and the end does not wait for the rest to be over
 
     asyncio.run(scene())
-    assert log.text().count("no scores are signed for a while") == 2
+    assert log.text().count(RESTING) == 2
 
 
 def test_a_process_that_does_not_come_up_stops_the_start(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
