@@ -1,12 +1,12 @@
-"""What a LoRA in quantised weights is worth: merged, as the server does it, and beside them. Says nothing of speed.
+"""What a LoRA over quantised weights is worth: in full, in few bits, and beside them. Says nothing of speed.
 
     python -m bench.quantised_stacks models minimon-tiny --lora ink --lora synthwave
 
-draws prompts with each LoRA at two weights: in plain weights, merged into quantised ones (summed with what the file
-holds, then quantised anew), and as if it were applied beside quantised weights that stay as they are, (Q + change) x
-for each product. It prints the median PSNR in dB of both against the plain picture with the same LoRA; how far that is
-from the plain picture without it; and by how much the held weights' change is off, relative to the LoRA's own change.
-It writes nothing.
+draws prompts with each LoRA at two weights: in plain weights; over quantised ones as the server does it, which holds
+what the LoRA changes in full, and with SDXL_QUANTIZE_LORAS=1 (summed with what the file holds, then quantised anew);
+and as if it were applied beside quantised weights that stay as they are, (Q + change) x for each product. It prints the
+median PSNR in dB of those against the plain picture with the same LoRA; how far that is from the plain picture without
+it; and by how much the change of weights in few bits is off, relative to the LoRA's own change. It writes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from minimon_server.engines.acceleration_plan import Refused, Wishes
 from minimon_server.engines.machine_facts import this_machine
 from minimon_server.engines.messages import AdapterUse, DrawnPicture, DrawRequest
 from minimon_server.engines.model_folders import ModelFolders
-from minimon_server.engines.quantised_layers import is_quantised
+from minimon_server.engines.quantised_weights import is_quantised
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.logs import Lines, LogSink
 
@@ -40,7 +40,7 @@ Weights = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What one LoRA at one weight is worth with one quantisation; PSNR in dB, medians over the prompts.
+    """What one LoRA at one weight is worth with one quantisation; medians of PSNR in dB, infinite for the same picture.
 
     `lora` is how far it takes the plain picture, `bare` what quantisation alone leaves. `off` is the norm of what the
     held weights' change lacks, relative to the norm of the LoRA's change, the median over the layers.
@@ -48,12 +48,14 @@ class Worth:
 
     lora: float
     bare: float
+    full: float
     merged: float
     beside: float
     off: float
 
     def __str__(self) -> str:
-        pictures = f"bare {self.bare:.1f}, merged {self.merged:.1f}, beside {self.beside:.1f} dB"
+        merged = f"in full {self.full:.1f}, in few bits {self.merged:.1f}"
+        pictures = f"bare {self.bare:.1f}, {merged}, beside {self.beside:.1f} dB"
         return f"the LoRA {self.lora:.1f} dB; {pictures}; weights off by {self.off:.2f}"
 
 
@@ -118,7 +120,7 @@ def bare(plain: Drawer, quantised: Drawer) -> Bare:
     return Bare(*pictures, {name: came[name] for name in held}, held)
 
 
-def worth(plain: Drawer, quantised: Drawer, without: Bare, use: AdapterUse) -> Worth:
+def worth(plain: Drawer, full: Drawer, quantised: Drawer, without: Bare, use: AdapterUse) -> Worth:
     """Draw with one LoRA in every way."""
     right, merged = plain.pictures(use), quantised.pictures(use)
     worn, again = values(plain.layers()), values(_quantised(quantised))
@@ -133,6 +135,7 @@ def worth(plain: Drawer, quantised: Drawer, without: Bare, use: AdapterUse) -> W
     return Worth(
         lora=_psnr(without.plain, right),
         bare=_psnr(without.plain, without.quantised),
+        full=_psnr(right, full.pictures(use)),
         merged=_psnr(right, merged),
         beside=_psnr(right, beside),
         off=statistics.median(off or [0.0]),
@@ -164,18 +167,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prompts = PROMPTS[:: max(1, len(PROMPTS) // options.first)][: options.first]
     for name in options.quantizations:
         try:
-            plan = choose(Wishes(name, by_hand=frozenset({"quantization"})), this_machine("auto"))
+            wishes = Wishes(name, by_hand=frozenset({"quantization"}))
+            plans = [choose(replace(wishes, quantize_loras=few), this_machine("auto")) for few in (False, True)]
         except Refused as refused:
             print(f"{name}: refused: {refused}")
             continue
         with ExitStack() as engines:
-            plain, other = (
+            plain, full, few = (
                 Drawer(engines.enter_context(closing(SdxlEngine(models, "auto", log, plan=one))), asked, prompts)
-                for one in (None, plan)
+                for one in (None, *plans)
             )
-            without = bare(plain, other)
+            without = bare(plain, few)
             for lora, weight in itertools.product(options.lora, WEIGHTS):
-                found = worth(plain, other, without, AdapterUse(lora, weight))
+                found = worth(plain, full, few, without, AdapterUse(lora, weight))
                 print(f"{name}, {lora} {weight}: {found}", flush=True)
     sink.close()
     return 0

@@ -17,6 +17,9 @@ class AccelerationSettings(BaseModel):
     sdxl_quantization: Quantization = Field(
         "fp8", **spec("numbers that the UNet's large layers are held in", "fp8, int8, int4, fp4 or none", bare=True)
     )
+    sdxl_quantize_loras: Switch = Field(
+        False, **spec("quantise layers with what LoRAs change in them; 0: those layers stay whole", _SWITCH, bare=True)
+    )
     sdxl_use_compile: Switch = Field(
         True, **spec("compile the UNet; set by hand, it must be possible", _SWITCH, bare=True)
     )

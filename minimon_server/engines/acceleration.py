@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minimon_server.engines.acceleration_plan import NO_GRAPHS, NO_QUANTIZATION, Accelerations, Chosen, Refused, Wishes
+from minimon_server.engines.acceleration_plan import (
+    NO_GRAPHS,
+    NO_QUANTIZATION,
+    NOTHING_QUANTIZED,
+    Accelerations,
+    Chosen,
+    Refused,
+    Wishes,
+)
 from minimon_server.engines.acceleration_table import (
     LEAST_FOR_COMPILE,
     PIXELS_A_ROW,
@@ -48,7 +56,8 @@ def choose(wishes: Wishes, machine: Machine) -> Accelerations:
     if refusals:
         raise Refused(refusals)
     kernels, attention = choose_attention(wishes, machine)
-    return Accelerations(quantization, attention, compiling, _slicing(wishes), offload, kernels[1:], graphs)
+    merged = _quantized_loras(wishes, quantization)
+    return Accelerations(quantization, attention, compiling, _slicing(wishes), offload, kernels[1:], graphs, merged)
 
 
 def _quantization(wishes: Wishes, machine: Machine, *, compiled: bool) -> tuple[Chosen, Text | None]:
@@ -213,6 +222,18 @@ def _graphs(wishes: Wishes, machine: Machine) -> tuple[Chosen, Text | None]:
 def _slicing(wishes: Wishes) -> Chosen:
     value = wishes.enable_slicing
     return Chosen(value, Text(f"SDXL_ENABLE_SLICING={int(value)}", f"SDXL_ENABLE_SLICING={int(value)}"))
+
+
+def _quantized_loras(wishes: Wishes, quantization: Chosen) -> Chosen:
+    if quantization.scheme is None:
+        return NOTHING_QUANTIZED
+    if wishes.quantize_loras:
+        return Chosen(True, Text("SDXL_QUANTIZE_LORAS=1", "SDXL_QUANTIZE_LORAS=1"))
+    exact = Text(
+        "en si peu de bits, les LoRAs ne seraient plus exactes : les couches qu'elles changent restent entières",
+        "in so few bits LoRAs would not be exact: layers that they change stay whole",
+    )
+    return Chosen(False, exact)
 
 
 def _number(version: str | None) -> tuple[int, int]:

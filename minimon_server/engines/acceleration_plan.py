@@ -29,6 +29,7 @@ class Wishes:
     by_hand: frozenset[str] = frozenset()
     pixels: int = USUAL_PIXELS
     use_cuda_graphs: bool = False
+    quantize_loras: bool = False
 
     @property
     def demanded(self) -> tuple[str, ...]:
@@ -51,6 +52,7 @@ class Chosen:
     scheme: Scheme | None = None
 
 
+NOTHING_QUANTIZED: Final = Chosen(False, Text("rien n'est quantifié", "nothing is quantised"))
 NO_GRAPHS: Final = Chosen(False, Text("SDXL_USE_CUDA_GRAPHS=0", "SDXL_USE_CUDA_GRAPHS=0"))
 
 
@@ -65,6 +67,7 @@ class Accelerations:
     offload: Chosen
     attention_left: tuple[AttentionRow, ...] = ()  # what else could be tried, in this order
     graphs: Chosen = NO_GRAPHS
+    quantized_loras: Chosen = NOTHING_QUANTIZED
 
     @property
     def versions(self) -> dict[str, str]:
@@ -74,7 +77,7 @@ class Accelerations:
 
     def told(self) -> dict[str, Chosen]:
         """Return each choice by the name under which log and `/ready` tell it."""
-        names = ("quantization", "attention", "compile", "slicing", "offload", "graphs")
+        names = ("quantization", "quantized_loras", "attention", "compile", "slicing", "offload", "graphs")
         return {name: getattr(self, name) for name in names}
 
 

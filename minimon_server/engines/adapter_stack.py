@@ -73,8 +73,8 @@ class AdapterStack:
     ) -> None:
         """`files` are those that the networks were loaded from; changes are computed on `device`, wherever parts lie.
 
-        So a merge does not depend on what was offloaded. `quantised` are layers of the UNet that hold fewer bits: they
-        are quantised anew after each merge. `near` keeps what came on `device`.
+        So a merge does not depend on what was offloaded. `quantised` are layers of the UNet that hold fewer bits, where
+        nothing is merged into them or even then, as it says. `near` keeps what came on `device`.
         """
         self._near = near
         self._reader = read
@@ -129,7 +129,8 @@ class AdapterStack:
             if not done:
                 self.take_off()
         self._worn = keys
-        self._log.info("adapters merged", adapters=[one.name for one in order], layers=len(self._changed))
+        told = {"in_full": self.in_full} if self.in_full else {}
+        self._log.info("adapters merged", adapters=[one.name for one in order], layers=len(self._changed), **told)
 
     def take_off(self) -> None:
         """Write every weight that was changed as it came; raise `LostWeights` when that cannot be done."""
@@ -142,8 +143,14 @@ class AdapterStack:
     def rounded_to(self) -> str | None:
         """In how few bits layers are held that a merge has changed, to which its changes are rounded; or None."""
         held = self._quantised
-        is_rounded = held is not None and any(part == "unet" and held.holds(name) for part, name in self._changed)
-        return held.label if held is not None and is_rounded else None
+        if held is None or not held.quantises_merged:
+            return None
+        return held.label if any(part == "unet" and held.holds(name) for part, name in self._changed) else None
+
+    @property
+    def in_full(self) -> int:
+        """How many layers of a quantised UNet hold the model's own numbers, since a merge has changed them."""
+        return len(self._quantised.in_full) if self._quantised is not None else 0
 
     def unmatched(self, digest: str) -> tuple[str, ...]:
         """Return the tensors of a merged adapter that fit no layer of this model."""
@@ -248,19 +255,13 @@ class AdapterStack:
     def _floor(
         self, pristine: PristineWeights, places: Sequence[Place], changes: Mapping[Layer, Sequence[Change]]
     ) -> int:
-        """Return the bytes that a merge takes at the least where it computes, what makes the changes included.
-
-        On the CPU weights may be the mapped pages of their file, which become memory when they are written.
-        """
+        """Return the bytes that a merge takes at the least where it computes, what makes the changes included."""
         sizes = [pristine.parameter(place) for place in places]
         largest = max((size.numel() for size in sizes), default=0) * 4 * MERGING_TENSORS
         for layer, made in changes.items():
             weight = self._layers[layer].weight.numel() * 2  # what came, and the change
             largest = max([largest, *((weight + numbers_beside(one.factors)) * 4 for one in made)])
-        if self._device.type != "cpu":
-            return largest
-        fresh = [one.nbytes for one, place in zip(sizes, places, strict=True) if place not in self._changed]
-        return largest + sum(fresh)
+        return largest + pristine.fresh_bytes([place for place in places if place not in self._changed], self._device)
 
 
 def told_of(names: Sequence[str]) -> str:

@@ -1,8 +1,9 @@
 """A UNet whose blocks are compiled for each size that it is asked for, up to a number. Knows no queue, keeps no file.
 
-Nothing is dynamic: rows, height, width and tokens together are a bucket, with graphs for each shape of block. What no
-bucket serves, because there are enough of them already, is computed as it is written, and the log says so. Torch keeps
-the graphs' code on the disk, in the folder of TORCHINDUCTOR_CACHE_DIR; weights are not part of it.
+Nothing is dynamic: rows, height, width, tokens, and which quantised layers are held in full together are a bucket, with
+graphs for each shape of block. What no bucket serves, because there are enough of them already, is computed as it is
+written, and the log says so. Torch keeps the graphs' code on the disk, in the folder of TORCHINDUCTOR_CACHE_DIR, and no
+weights.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from minimon_server.engines.acceleration_plan import Accelerations, Chosen
 from minimon_server.engines.compiled_regions import Backend, CompiledRegions
 from minimon_server.engines.messages import EngineFault
+from minimon_server.engines.quantised_layers import quantised_of
 from minimon_server.engines.sdxl_loading import forget_signatures
 from minimon_server.engines.sdxl_memory import is_out_of_memory
 from minimon_server.errors import Text
@@ -31,7 +33,8 @@ ATTRIBUTE: Final = "minimon_compiled"
 MOST_ROWS_WITHOUT_INT8: Final = 16
 PROBLEM: Final = 500  # letters of what torch says
 RECOMPILES: Final = "Detected recompile"  # what it says where its stance is to make no graph anew
-Bucket = tuple[tuple[int, ...], tuple[int, ...]]
+Bucket = tuple[tuple[int, ...], tuple[int, ...], frozenset[str]]
+NOT_QUANTISED: Final = frozenset[str]()
 
 
 class NoGraph(EngineFault):
@@ -75,7 +78,7 @@ class CompiledUnet:
 
     @property
     def buckets(self) -> frozenset[Bucket]:
-        """The sizes that there are graphs for: the shapes of latents and of embeddings."""
+        """What there are graphs for: the shapes of latents and of embeddings, and the layers that are held in full."""
         return frozenset(self._buckets)
 
     def spare(self) -> Callable[[], None]:
@@ -96,7 +99,9 @@ class CompiledUnet:
 
     def __call__(self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, **named: Any) -> Any:
         """Return what the network's own `forward` would."""
-        bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape)
+        quantised = quantised_of(self._network)
+        in_full = quantised.in_full if quantised is not None else NOT_QUANTISED
+        bucket = tuple(sample.shape), tuple(encoder_hidden_states.shape), in_full
         if not self._is_served(bucket, sample.dtype):
             return self._whole(sample, timestep, encoder_hidden_states, **named)
         # The same graphs for a bucket: another order of strides might be others.
@@ -134,7 +139,7 @@ class CompiledUnet:
             return self._whole(*given, **named)
         if self.only_known:
             raise NoGraph
-        told = {"latents": list(bucket[0]), "embeddings": list(bucket[1])}
+        told = _told(bucket)
         self._log.warning("a known size is compiled again", problem=problem[:PROBLEM], **told)
         self.tell()
         return None
@@ -148,7 +153,7 @@ class CompiledUnet:
             return True
         if bucket in self._refused or self._spares:
             return False
-        told = {"latents": list(bucket[0]), "embeddings": list(bucket[1])}
+        told = _told(bucket)
         if self._is_too_small(bucket):
             self._refused.add(bucket)
             self._log.warning("a size that is too small for compiled products in int8: computed without", **told)
@@ -191,6 +196,12 @@ class CompiledUnet:
         )
         self._plan.quantization = replace(chosen, reason=slow)
         self._log.warning("dynamic quantisation without compilation", scheme=chosen.scheme.label, reason=slow.en)
+
+
+def _told(bucket: Bucket) -> dict[str, Any]:
+    latents, embeddings, in_full = bucket
+    told: dict[str, Any] = {"latents": list(latents), "embeddings": list(embeddings)}
+    return {**told, "in_full": len(in_full)} if in_full else told
 
 
 def compiled_of(network: Any) -> CompiledUnet | None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import torch
 
 from minimon_server.engines.model_folders import NETWORKS
-from minimon_server.engines.quantised_layers import PAYING, held_bytes, is_quantised
+from minimon_server.engines.quantised_layers import PAYING, quantised_of
+from minimon_server.engines.quantised_weights import held_bytes, is_quantised
 from minimon_server.logs import Logger
 
 MEBI: Final = 2**20
@@ -52,6 +53,9 @@ def savings(pipeline: Any, parts: tuple[str, ...], *, offloaded: bool, on_card: 
     if plain:
         # A byte for each number, whatever it takes now.
         found["SDXL_QUANTIZATION=int8"] = sum(weight.nbytes - weight.numel() for weight in plain)
+    quantised = quantised_of(pipeline.unet)
+    if quantised is not None and quantised.in_full:
+        found = {"SDXL_QUANTIZE_LORAS=1": quantised.bytes_in_full}
     if on_card and not offloaded:
         idle = [getattr(pipeline, part) for part in NETWORKS if part not in parts]
         found["SDXL_ENABLE_CPU_OFFLOAD=1"] = sum(held_bytes(one) for part in idle for one in part.parameters())

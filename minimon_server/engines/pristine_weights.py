@@ -6,7 +6,7 @@ loaded (another layout, a part that was exchanged) is copied to main memory befo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,14 +126,30 @@ class PristineWeights:
             for place in places:
                 # Without room for a copy on the way: it may be the want of memory that ended a merge.
                 near = self._near.get(place) if self._near is not None else None
-                self.put(place, self.weight(place) if near is None else near)
+                came = self.weight(place) if near is None else near
+                if self._quantised is not None and self._is_quantised(place):
+                    self._quantised.restore(place[1], came)
+                else:
+                    self.parameter(place).copy_(came)
 
     def put(self, place: Place, values: torch.Tensor) -> None:
-        """Write these numbers over a parameter, quantised as it is; to be called in inference mode."""
+        """Write what came of a merge over a parameter, be it quantised; to be called in inference mode."""
         if self._quantised is not None and self._is_quantised(place):
             self._quantised.write(place[1], values)
         else:
             self.parameter(place).copy_(values)
+
+    def fresh_bytes(self, places: Collection[Place], device: torch.device) -> int:
+        """Return what parameters that nobody has changed yet will take more on `device` once they are.
+
+        On the CPU weights may be the mapped pages of their file, which become memory when they are written.
+        """
+        more = 0
+        if self._quantised is not None:
+            more = self._quantised.more_for(name for network, name in places if network == "unet")
+        if device.type != "cpu":
+            return more
+        return more + sum(self.parameter(place).nbytes for place in places if not self._is_quantised(place))
 
     def check(self) -> None:
         """Raise `LostWeights` when a file is not the one that was mapped: what it maps would be something else."""

@@ -1,19 +1,23 @@
 """The large linear layers of a UNet in few bits, by torchao: which ones, and how they are written anew. Chooses no way.
 
-A quantised weight follows from the weight of the file alone: what is merged into it is summed and rounded first, and
-then quantised as the weight itself was. So a merge and its undoing are exact, to the last bit of what is held.
+A quantised weight follows from the weight of the file alone. A layer that something is merged into holds what comes of
+it in the network's own numbers for as long as it is worn, as if it had never been quantised: few bits would round the
+change away. By a switch it is quantised as the weight itself was. Either way a merge and its undoing are exact, to the
+last bit of what is held.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
 
 from minimon_server.engines.acceleration_table import Scheme
+from minimon_server.engines.captured_graphs import drop_graphs
+from minimon_server.engines.host_copies import outside_inference
+from minimon_server.engines.quantised_weights import held_bytes, inner, is_quantised
 from minimon_server.logs import Logger
 
 # Where it pays (docs/acceleration.md): products of all pixels. `attn2.to_k` and `to_v` see the tokens of a prompt.
@@ -23,17 +27,33 @@ PAYING: Final = re.compile(
 GROUP: Final = {"cuda": 64, "cpu": 32}  # weights that share a scale in 4 bits
 # What both sides of a weight must be multiples of: `_fp8_mm_compat` and `inference_workflow` of torchao 0.18.
 SIDES: Final = 16
+ATTRIBUTE: Final = "minimon_quantised"
 
 
 class QuantisedLayers:
     """Those of one UNet. For one thread."""
 
-    def __init__(self, network: torch.nn.Module, scheme: Scheme, device: torch.device, log: Logger) -> None:
-        """Quantise, layer by layer on `device`; where a layer's weight lies afterwards is where it lay."""
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        scheme: Scheme,
+        device: torch.device,
+        log: Logger,
+        *,
+        quantises_merged: bool = False,
+    ) -> None:
+        """Quantise, layer by layer on `device`; where a layer's weight lies afterwards is where it lay.
+
+        `quantises_merged`: layers stay in few bits whatever is merged into them.
+        """
         self.label = scheme.label
+        self.quantises_merged = quantises_merged
         self._config = config_of(scheme, device)
         self._device = device
+        self._network = network
         self._modules: dict[str, torch.nn.Linear] = {}
+        self._in_full: dict[str, int] = {}  # and the bytes that each takes beyond those of few bits
+        self._names_in_full: frozenset[str] | None = None
         before, skipped = 0, list[str]()
         for name, module in network.named_modules():
             if not isinstance(module, torch.nn.Linear) or not PAYING.search(name):
@@ -51,15 +71,50 @@ class QuantisedLayers:
         if skipped or not self._modules:
             told = {"layers": len(skipped), "first": skipped[:1]}
             log.warning("layers not quantised", scheme=scheme.label, reason="their sides do not fit", **told)
+        setattr(network, ATTRIBUTE, self)
+
+    @property
+    def in_full(self) -> frozenset[str]:
+        """The parameters that are held in the network's own numbers now, since something is merged into them."""
+        if self._names_in_full is None:
+            self._names_in_full = frozenset(self._in_full)
+        return self._names_in_full
+
+    @property
+    def bytes_in_full(self) -> int:
+        """What those take beyond what they take in few bits."""
+        return sum(self._in_full.values())
 
     def holds(self, name: str) -> bool:
-        """Return whether a parameter of the network, by its dotted name, is quantised."""
+        """Return whether a parameter, by its dotted name, is quantised while nothing is merged into it."""
         return name in self._modules
 
+    def more_for(self, names: Iterable[str]) -> int:
+        """Return the bytes that these parameters, by name, would take more in full, where merges compute."""
+        if self.quantises_merged:
+            return 0
+        weights = [self._modules[name].weight for name in names if self.holds(name) and name not in self._in_full]
+        here = [weight for weight in weights if weight.device.type == self._device.type]
+        return sum(weight.numel() * weight.dtype.itemsize - held_bytes(weight) for weight in here)
+
     def write(self, name: str, values: torch.Tensor) -> None:
-        """Quantise these numbers, and write them over what is held: the same storage, so that compiled graphs stay."""
-        weight = self._modules[name].weight
-        weight.copy_(self._made(values.to(weight.dtype)).to(weight.device))
+        """Hold what came of a merge; over what is held, once it is held so: then graphs stay."""
+        if not self.quantises_merged and name not in self._in_full:
+            self._make_full(name)
+        self._write(name, values)
+
+    def restore(self, name: str, values: torch.Tensor) -> None:
+        """Hold in few bits, as at first, what came from the file; without room for a copy of what came."""
+        self._write(name, values)
+        if name not in self._in_full:
+            return
+        layer = self._modules[name]
+        drop_graphs(self._network)
+        with outside_inference():
+            held = self._made(layer.weight.detach()).to(layer.weight.device)
+            layer.weight = torch.nn.Parameter(held, requires_grad=False)
+        del self._in_full[name]
+        self._names_in_full = None
 
     def is_made_of(self, name: str, values: torch.Tensor) -> bool:
         """Return whether these numbers, quantised, are what is held."""
@@ -68,6 +123,23 @@ class QuantisedLayers:
             return False
         ours, theirs = inner(weight), inner(self._made(values.to(weight.dtype)))
         return all(torch.equal(one, theirs[at].to(one.device)) for at, one in ours.items())
+
+    def _write(self, name: str, values: torch.Tensor) -> None:
+        weight = self._modules[name].weight
+        if name in self._in_full:
+            weight.copy_(values)
+        else:
+            weight.copy_(self._made(values.to(weight.dtype)).to(weight.device))
+
+    def _make_full(self, name: str) -> None:
+        layer = self._modules[name]
+        few = held_bytes(layer.weight)
+        drop_graphs(self._network)  # they read what is let go of now
+        with outside_inference():
+            room = torch.empty(layer.weight.shape, dtype=layer.weight.dtype, device=layer.weight.device)
+            layer.weight = torch.nn.Parameter(room, requires_grad=False)
+        self._in_full[name] = room.nbytes - few
+        self._names_in_full = None
 
     def _made(self, values: torch.Tensor) -> torch.Tensor:
         from torchao.quantization import quantize_
@@ -115,45 +187,7 @@ def fits(scheme: Scheme, weight: torch.Tensor, device: torch.device) -> bool:
     return not (rows % SIDES or columns % SIDES)
 
 
-def is_quantised(weight: torch.Tensor) -> bool:
-    """Return whether a weight is one of torchao's."""
-    return type(weight).__module__.startswith("torchao.")
-
-
-def inner(weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the plain tensors that a quantised weight is made of, by their names."""
-    names, _ = weight.__tensor_flatten__()  # type: ignore[attr-defined] # what every wrapping tensor has
-    return {name: getattr(weight, name) for name in names}
-
-
-def held_bytes(value: torch.Tensor) -> int:
-    """Return what a tensor takes in memory, quantised or not."""
-    return sum(one.nbytes for one in inner(value).values()) if is_quantised(value) else value.nbytes
-
-
-@contextmanager
-def widened_layers(network: torch.nn.Module) -> Iterator[None]:
-    """Let quantised layers hold plain 32-bit floats of the same values: their scales do not follow `network.to`."""
-    held: list[tuple[Any, Any]] = [
-        (layer, layer.weight) for layer in network.modules() if is_quantised(getattr(layer, "weight", _NONE))
-    ]
-    try:
-        for layer, weight in held:
-            layer.weight = torch.nn.Parameter(_values(weight).float(), requires_grad=False)
-        yield
-    finally:
-        for layer, weight in held:
-            layer.weight = weight
-
-
-def _values(weight: Any) -> torch.Tensor:
-    """Return what a quantised weight stands for, in the numbers of its network."""
-    if type(weight).dequantize is not torch.Tensor.dequantize:
-        return weight.dequantize()  # type: ignore[no-any-return] # of a class of torchao's
-    # Four bits as the kernel on CUDA wants them can only be multiplied (torchao 0.18, Int4TilePackedTo4dTensor). Each
-    # sum has one addend that is not 0: nothing is rounded.
-    ones = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
-    return torch.nn.functional.linear(ones, weight).T.contiguous()
-
-
-_NONE: Final = torch.empty(0)
+def quantised_of(network: Any) -> QuantisedLayers | None:
+    """Return what quantised a network, if somebody did."""
+    found = vars(network).get(ATTRIBUTE) if isinstance(network, torch.nn.Module) else None
+    return found if isinstance(found, QuantisedLayers) else None

@@ -46,9 +46,15 @@ BUDGET = "room for the model in use"
 class _Part:
     module: torch.nn.Module
     content: Content | None
-    size: int  # bytes
+    size: int  # bytes, as it came
     stamps: Mapping[Path, Stamp]  # of the files that it was read from
     accelerated: Accelerated | None = None  # of a UNet
+
+    @property
+    def bytes(self) -> int:
+        """What it takes now: adapters have layers held in more bits."""
+        quantised = self.accelerated.quantised if self.accelerated is not None else None
+        return self.size + (quantised.bytes_in_full if quantised is not None else 0)
 
 
 class ResidentModels:
@@ -95,9 +101,9 @@ class ResidentModels:
         if model is None:
             return None
         model.rests = model.rests or ladder.offloaded
-        sizes = {part: self._parts[part].size for part in model.parts.values()}
-        self._apply(self._policy.use(name, sizes, HOST if model.rests else DEVICE), BUDGET)
-        moved = [] if model.rests else [to_device(self._parts[part].module, self._place.device) for part in sizes]
+        self.count(model)
+        parts = [self._parts[part] for part in model.parts.values()]
+        moved = [] if model.rests else [to_device(one.module, self._place.device) for one in parts]
         if any(moved):
             self._tally.copies += 1
             self._log.info("model copied back", model=name, parts=sum(moved))
@@ -117,7 +123,7 @@ class ResidentModels:
         )
         self._tidy(name, found.values())
         shared = {network: part for network, part in found.items() if part in self._parts}  # some may have been lost
-        sizes = {part: self._parts[part].size for part in shared.values()}
+        sizes = {part: self._parts[part].bytes for part in shared.values()}
         there = sum(sizes.values())
         rest = max(0, weights_bytes(folder, self._place) - there)
         room = {**sizes, f"what is read of {name}": rest}
@@ -138,11 +144,15 @@ class ResidentModels:
             if not done:
                 self._apply(self._policy.drop(name), "it could not be loaded")
         self._models[name] = model
-        sizes = {part: self._parts[part].size for part in model.parts.values()}
-        self._apply(self._policy.use(name, sizes, HOST if model.rests else DEVICE), BUDGET)
+        self.count(model)
         self._tally.loads += 1
         self._log.info("model loaded", model=name, device=self._place.name, rests=model.rests, shared=sorted(shared))
         return model
+
+    def count(self, model: Loaded) -> None:
+        """Let a model be the one in use, with what it takes now; others go where that is too much."""
+        sizes = {part: self._parts[part].bytes for part in model.parts.values()}
+        self._apply(self._policy.use(model.name, sizes, HOST if model.rests else DEVICE), BUDGET)
 
     def put_out(self, name: str, reason: str) -> None:
         """Let one model leave memory; one that is not there is no mistake."""
@@ -276,7 +286,7 @@ class ResidentModels:
         for name in self._policy.order:
             model, tier = self._models.get(name), self._policy.tier(name)
             if model is not None and tier is not None:
-                told.append(Resident(name, tier, sum(self._parts[part].size for part in model.parts.values())))
+                told.append(Resident(name, tier, sum(self._parts[part].bytes for part in model.parts.values())))
         self._tally.resident = tuple(told)
         self._tally.held = {tier: self._policy.held(tier) for tier in (DEVICE, HOST)}
 

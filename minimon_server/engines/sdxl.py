@@ -264,6 +264,7 @@ class SdxlEngine:
                 if model.stack.is_torn:
                     self._kept().put_out(request.model, "a merge was cut off")
         model.told = request.stack
+        self._kept().count(model)  # layers may be held in more bits now
         return model, replace(worn, model=model.hashing)
 
     def close(self) -> None:

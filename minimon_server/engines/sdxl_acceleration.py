@@ -67,7 +67,8 @@ def _accelerated(
         return before
     unet = pipeline.unet
     scheme = plan.quantization.scheme
-    quantised = QuantisedLayers(unet, scheme, place.device, log) if scheme else None
+    few = bool(plan.quantized_loras.value)
+    quantised = QuantisedLayers(unet, scheme, place.device, log, quantises_merged=few) if scheme else None
     take_kernel(unet, plan, place, log)
     if plan.slicing.value:
         unet.set_attention_slice("auto")

@@ -259,6 +259,7 @@ class Drawing:
             "ignored": [*spoken.ignored, *self._worn.ignored],
             "hashes": {**self._worn.hashes, **(self._draft.hashes or {})},
             **({"loras_rounded_to": self._worn.rounded_to} if self._worn.rounded_to else {}),
+            **({"layers_in_full": self._worn.in_full} if self._worn.in_full else {}),
             "device": self._place.name,
             "dtype": str(self._drawn_in[seed]).removeprefix("torch."),
             "decoded_in": found.numbers,

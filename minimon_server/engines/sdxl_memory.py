@@ -19,7 +19,7 @@ from minimon_server.engines import system_memory
 from minimon_server.engines.checkpoint_files import FLOATS, Checkpoint, OnDisk, weights_of
 from minimon_server.engines.model_folders import NETWORKS
 from minimon_server.engines.network_tensors import numbers_of
-from minimon_server.engines.quantised_layers import held_bytes
+from minimon_server.engines.quantised_weights import held_bytes
 from minimon_server.engines.sdxl_loading import Place
 
 MEBI: Final = 2**20

@@ -12,7 +12,7 @@ import torch
 from minimon_server.engines.captured_graphs import drop_graphs, graphs_paused
 from minimon_server.engines.host_copies import outside_inference
 from minimon_server.engines.messages import EngineFault
-from minimon_server.engines.quantised_layers import widened_layers
+from minimon_server.engines.quantised_weights import widened_layers
 from minimon_server.engines.sdxl_prompts import Course, Said, Spoken
 
 HALVES: Final = (torch.float16, torch.bfloat16)

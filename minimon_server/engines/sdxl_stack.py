@@ -21,7 +21,8 @@ WAIT_SECONDS = 5.0  # for hashes, between two reports
 class Worn:
     """What a picture tells of the model and the adapters that drew it; `model` and `parts` may still be computed.
 
-    `rounded_to`: in how few bits weights are held that the adapters have changed.
+    `rounded_to`: in how few bits weights are held that the adapters have changed; or `in_full`: how many layers are not
+    held in few bits, since they have.
     """
 
     model: Hashing | None = None
@@ -29,6 +30,7 @@ class Worn:
     adapters: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     rounded_to: str | None = None
+    in_full: int = 0
 
     def await_hashes(self, tell: Callable[[], None]) -> None:
         """Wait until the files of the model and its parts are hashed, and call `tell` meanwhile."""
@@ -67,7 +69,7 @@ def put_on(
         raise EngineFault(f"An adapter (LoRA) cannot be used with {request.model}: {error}.") from None
     ignored = [told for one in wanted for told in _ignored(one, stack)]
     digests = {one.name: one.digest for one in wanted}
-    return Worn(adapters=digests, ignored=tuple(ignored), rounded_to=stack.rounded_to)
+    return Worn(adapters=digests, ignored=tuple(ignored), rounded_to=stack.rounded_to, in_full=stack.in_full)
 
 
 def _wanted(use: AdapterUse, find: FindAdapter, hashes: FileHashes) -> Wanted:

@@ -89,4 +89,5 @@ def wishes_of(settings: Settings) -> Wishes:
         frozenset(name.removeprefix("sdxl_") for name in settings.model_fields_set),
         settings.sdxl_width * settings.sdxl_height if drawn else USUAL_PIXELS,
         settings.sdxl_use_cuda_graphs,
+        settings.sdxl_quantize_loras,
     )

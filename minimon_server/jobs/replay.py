@@ -86,6 +86,7 @@ MADE_BY: Final = frozenset(
         "model_fingerprint",
         "hashes",
         "loras_rounded_to",
+        "layers_in_full",
         *DERIVED,
     }
 )
@@ -150,7 +151,7 @@ def differences(
 
     `here` are the versions, `fingerprint` is the model's, and `trained` are the words that the prompts may hold, with
     their files' digests; `hashes` are those of the files of model, VAE and LoRAs, and `device` is what computes
-    here. Files of earlier versions told none.
+    here, with `loras_rounded_to` where LoRAs are. Files of earlier versions told none.
     """
     versions = told.get("versions")
     then = versions if isinstance(versions, dict) else {}
@@ -159,7 +160,7 @@ def differences(
     changed = [{"what": "model_fingerprint", "then": _shown(was), "now": fingerprint}] if was != fingerprint else []
     if told.get("decoded") == "tiled":  # for want of memory: its seams show where the tiles were
         changed.append({"what": "decoded", "then": "tiled", "now": "whole"})
-    changed += _computed_elsewhere(told, device)
+    changed += [*_computed_elsewhere(told, device), *_rounded_otherwise(told, device)]
     if isinstance(batch := told.get("batch"), int):  # it was drawn beside others, which rounds otherwise
         changed.append({"what": "batch", "then": str(batch)[:LONGEST_NAME], "now": "1"})
     hashed = told_hashes(told)
@@ -193,6 +194,17 @@ def _computed_elsewhere(told: Mapping[str, Any], here: Mapping[str, str]) -> lis
         for name in ("device", "dtype")
         if told.get(name) != here.get(name)
     ]
+
+
+def _rounded_otherwise(told: Mapping[str, Any], here: Mapping[str, str]) -> list[dict[str, str | None]]:
+    """Return to what LoRAs were rounded, where they changed quantised layers that would be held otherwise here.
+
+    Another quantisation is a difference of its own.
+    """
+    then, now = told.get("loras_rounded_to"), here.get("loras_rounded_to")
+    if (then is None) == (now is None) or not (then or told.get("layers_in_full")):
+        return []
+    return [{"what": "loras_rounded_to", "then": _shown(then), "now": now}]
 
 
 def trained_words(told: Mapping[str, Any]) -> dict[str, str]:

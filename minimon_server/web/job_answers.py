@@ -18,7 +18,8 @@ from minimon_server.jobs.standing import Standing
 Json = dict[str, Any]
 
 LONGEST_METADATA: Final = 4096
-TOLD: Final = ("prompt_tokens", "prompt_chunks", "ignored", "loras_rounded_to")  # of what a picture's metadata hold
+# Of what a picture's metadata hold.
+TOLD: Final = ("prompt_tokens", "prompt_chunks", "ignored", "loras_rounded_to", "layers_in_full")
 USUAL_RETRY: Final = 5
 _DRAWING: Final = Text("Image en cours de génération", "The picture is being made")
 

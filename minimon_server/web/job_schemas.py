@@ -183,6 +183,12 @@ class JobResult(BaseModel):
             "In how few bits weights are held that the LoRAs have changed: what they change there is rounded.",
         )
     )
+    layers_in_full: int | None = Field(
+        **said(
+            "Combien de couches d'un UNet quantifié étaient tenues en entier, parce que les LoRAs les ont changées.",
+            "How many layers of a quantised UNet were held in its own numbers, since the LoRAs have changed them.",
+        )
+    )
 
 
 class JobStatus(BaseModel):

@@ -110,13 +110,21 @@ class ReplayDesk:
         def look() -> Here:
             hashes = self._drawing.hashes(model, loras) if hashed else {}
             drawing = self._drawing
-            return drawing.fingerprint(model), drawing.trained(texts, names), hashes, drawing.device()
+            return drawing.fingerprint(model), drawing.trained(texts, names), hashes, _computing(drawing)
 
         try:
             return await self.disk.do(look)
         except TimeoutError:
             note(request.scope, fingerprint="the folder of models does not answer")
             return None, {}, {}, {}
+
+
+def _computing(drawing: Drawing) -> Mapping[str, str]:
+    """Return what computes here, and to how few bits it rounds LoRAs, if it does."""
+    choices = drawing.choices()
+    is_rounded = bool(choices) and choices["quantized_loras"].value is True
+    rounding = {"loras_rounded_to": str(choices["quantization"].value)} if is_rounded else {}
+    return {**drawing.device(), **rounding}
 
 
 def _told_in(data: bytes, media_type: str) -> Mapping[str, Any]:

@@ -50,7 +50,7 @@ def test_the_embedded_models_pictures_change_little(tmp_path: Path, capsys: pyte
 FARTHER = 8
 
 
-def test_a_lora_is_worth_about_as_much_merged_into_quantised_weights_as_beside_them(
+def test_a_lora_is_worth_more_in_full_and_about_as_much_in_few_bits_as_beside_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One prompt and one LoRA of those whose figures docs/acceleration.md gives."""
@@ -60,11 +60,13 @@ def test_a_lora_is_worth_about_as_much_merged_into_quantised_weights_as_beside_t
     assert stacks([str(HOME / "models"), "minimon-tiny", *asked]) == 0
     told = capsys.readouterr().out
     pattern = (
-        r"(\w+), ink ([\d.]+): the LoRA ([\d.]+) dB; bare [\d.]+, merged ([\d.]+), beside ([\d.]+) dB; .* ([\d.]+)"
+        r"(\w+), ink ([\d.]+): the LoRA ([\d.]+) dB; bare [\d.]+, "
+        r"in full ([\d.]+|inf), in few bits ([\d.]+), beside ([\d.]+) dB; .* ([\d.]+)"
     )
     found = [(name, float(weight), *map(float, rest)) for name, weight, *rest in re.findall(pattern, told)]
     assert [(name, weight) for name, weight, *_ in found] == [(name, w) for name in ("fp8", "int4") for w in (0.2, 1.0)]
-    for _, _, lora, merged, beside, off in found:
+    for _, _, lora, full, merged, beside, off in found:
+        assert full > max(merged, beside), told
         assert min(merged, beside) > lora + 6, told  # either is a quarter of what the LoRA changes, or less
         assert merged > beside - FARTHER, told
         assert off > 0

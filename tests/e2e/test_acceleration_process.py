@@ -53,6 +53,7 @@ def test_defaults_start_and_ready_tells_each_choice_with_its_reason(tmp_path: Pa
     chosen = {name: choice.chosen for name, choice in told.items()}  # type: ignore[attr-defined] # each is a choice
     assert chosen == {
         "quantization": "none",
+        "quantized_loras": False,
         "attention": "SDPA",
         "compile": False,
         "slicing": False,

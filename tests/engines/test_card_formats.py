@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from minimon_server.engines.acceleration_table import SCHEMES
-from minimon_server.engines.quantised_layers import config_of, is_quantised, widened_layers
+from minimon_server.engines.quantised_layers import config_of
+from minimon_server.engines.quantised_weights import is_quantised, widened_layers
 
 pytest.importorskip("torchao")
 CUDA = torch.device("cuda")

@@ -12,7 +12,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch._dynamo.utils import counters
 
-from minimon_server.engines.compiled_unet import CompiledUnet
+from minimon_server.engines.compiled_unet import NOT_QUANTISED, CompiledUnet
 from minimon_server.engines.sdxl_loading import know_signatures
 from minimon_server.logs import Logger
 from tests.engines.adapter_scene import answer, noise
@@ -65,7 +65,7 @@ def test_each_size_is_compiled_once_and_what_no_graph_serves_is_told(log: Logger
         for time in (3, torch.tensor(4), torch.full((rows,), 5)):
             assert torch.allclose(asked_of(network, rows, time), asked_of(plain, rows, time))
     assert counters["stats"]["unique_graphs"] == 2
-    assert compiled.buckets == {((1, 8), (1, 2)), ((2, 8), (2, 2))}
+    assert compiled.buckets == {((1, 8), (1, 2), NOT_QUANTISED), ((2, 8), (2, 2), NOT_QUANTISED)}
     assert heard == ["loading", "loading"]
     (line,) = [line for line in logged() if line["event"] == "a size that no compiled graph serves"]
     assert (line["latents"], line["graphs"]) == ([3, 8], 2)

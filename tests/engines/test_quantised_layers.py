@@ -15,15 +15,8 @@ from minimon_server.engines.acceleration_table import SCHEMES
 from minimon_server.engines.host_copies import move
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import ModelFolders
-from minimon_server.engines.quantised_layers import (
-    PAYING,
-    QuantisedLayers,
-    fits,
-    held_bytes,
-    inner,
-    is_quantised,
-    widened_layers,
-)
+from minimon_server.engines.quantised_layers import PAYING, QuantisedLayers, fits
+from minimon_server.engines.quantised_weights import held_bytes, inner, is_quantised, widened_layers
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_memory import parts_bytes
 from minimon_server.engines.sdxl_numbers import in_float32
@@ -108,7 +101,7 @@ def test_a_merge_is_that_of_plain_weights_quantised_anew(
     expected = pipeline(plain).unet
     QuantisedLayers(expected, planned(name).quantization.scheme, CPU, log)  # type: ignore[arg-type]
 
-    engine = engine_over(shelf, log, planned(name))
+    engine = engine_over(shelf, log, planned(name, quantize_loras=True))
     bare = drawn(engine, request_for(steps=1))
     before = quantised(pipeline(engine).unet)
     merged = drawn(engine, stack)
@@ -117,13 +110,14 @@ def test_a_merge_is_that_of_plain_weights_quantised_anew(
     assert merged.metadata["loras_rounded_to"] == planned(name).quantization.scheme.label  # type: ignore[union-attr]
     nought = drawn(engine, request_for(adapters=uses(lora=0.0), steps=1))
     assert nought.pixels == bare.pixels
+    assert "layers_in_full" not in {**bare.metadata, **merged.metadata}
     assert "loras_rounded_to" not in {**bare.metadata, **nought.metadata, **drawn(plain, stack).metadata}
     assert drawn(engine, request_for(steps=1)).pixels == bare.pixels
     assert same(quantised(pipeline(engine).unet), before)
 
 
 def test_a_merge_writes_into_the_same_memory(shelf: Path, log: Logger, request_for: Asking) -> None:
-    engine = engine_over(shelf, log, planned("int8"))
+    engine = engine_over(shelf, log, planned("int8", quantize_loras=True))
     drawn(engine, request_for(steps=1))
     layers = [
         layer for layer in pipeline(engine).unet.modules() if is_quantised(getattr(layer, "weight", torch.empty(0)))
@@ -157,9 +151,11 @@ def test_what_overflows_is_drawn_in_plain_floats_and_comes_back(name: str, log: 
     assert same(quantised(network), before)
 
 
-def test_it_is_moved_between_stages_though_it_was_written_while_drawing(log: Logger) -> None:
+@pytest.mark.parametrize("few", [True, False])
+def test_it_is_moved_between_stages_though_it_was_written_while_drawing(few: bool, log: Logger) -> None:
     network = unet().eval().requires_grad_(False)
-    layers = QuantisedLayers(network, planned("int8").quantization.scheme, CPU, log)  # type: ignore[arg-type]
+    scheme = planned("int8").quantization.scheme
+    layers = QuantisedLayers(network, scheme, CPU, log, quantises_merged=few)  # type: ignore[arg-type]
     name = next(name for name, _ in network.named_parameters() if layers.holds(name))
     with torch.inference_mode():
         layers.write(name, network.get_parameter(name).dequantize())

@@ -204,11 +204,11 @@ def test_where_the_unet_is_compiled_no_graph_is_made_between_two_steps(
     unknown = Interrupted(engine, [request_for(seeds=(50,), guidance_scale=1.0)])
     assert pixels(engine, request_for(steps=2), unknown) == right
     assert [type(one) for one in unknown.found] == [NotNow]
-    assert [rows for (rows, *_), _ in compiled.buckets] == [2]
+    assert [rows for (rows, *_), *_ in compiled.buckets] == [2]
     engine.draw_together(some, [go_on] * 3, lambda _, outcome: known.found.append(outcome))
     told = [one.metadata.get("batch") for one in known.found[3:] if isinstance(one, DrawnPicture)]
     assert told == [2, 2, None]
-    assert {rows for (rows, *_), _ in compiled.buckets} == {2, 4}
+    assert {rows for (rows, *_), *_ in compiled.buckets} == {2, 4}
     engine.close()
 
 

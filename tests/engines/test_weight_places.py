@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from minimon_server.engines.quantised_layers import QuantisedLayers, widened_layers
+from minimon_server.engines.quantised_layers import QuantisedLayers
+from minimon_server.engines.quantised_weights import widened_layers
 from minimon_server.engines.weight_places import WeightPlaces
 from minimon_server.logs import Logger
 from tests.engines.quantised_scene import planned
@@ -59,7 +60,9 @@ def test_what_is_added_for_a_while_is_no_move() -> None:
 def test_the_tensors_within_quantised_weights_are_looked_at(quiet: Logger) -> None:
     pytest.importorskip("torchao")
     network = unet().to(torch.bfloat16).eval().requires_grad_(False)
-    layers = QuantisedLayers(network, planned("int8").quantization.scheme, torch.device("cpu"), quiet)  # type: ignore[arg-type]
+    scheme = planned("int8").quantization.scheme
+    assert scheme is not None
+    layers = QuantisedLayers(network, scheme, torch.device("cpu"), quiet, quantises_merged=True)
     places = WeightPlaces(network)
     name = next(name for name, _ in network.named_parameters() if layers.holds(name))
     layers.write(name, network.get_parameter(name).dequantize())

@@ -193,6 +193,21 @@ def test_a_picture_that_was_decoded_in_tiles_for_want_of_memory_is_told() -> Non
     assert replay.differences(words | {"decoded": "tiled"}, {}, None) == [tiled]
 
 
+def test_loras_that_would_be_rounded_otherwise_are_told() -> None:
+    words = told(REQUEST) | {"versions": {}}
+    rounding = {"loras_rounded_to": "int8 weight-only"}
+    whole, rounded = words | {"layers_in_full": 56}, words | rounding
+    assert [replay.differences(one, {}, None, device=rounding) for one in (words, rounded)] == [[], []]
+    assert [replay.differences(one, {}, None) for one in (words, whole)] == [[], []]
+    assert replay.differences(whole, {}, None, device=rounding) == [
+        {"what": "loras_rounded_to", "then": None, "now": "int8 weight-only"}
+    ]
+    assert replay.differences(rounded, {}, None) == [
+        {"what": "loras_rounded_to", "then": "int8 weight-only", "now": None}
+    ]
+    assert replay.body_of(whole) == replay.body_of(words)
+
+
 def test_another_device_is_told_with_its_numbers() -> None:
     words = told(REQUEST) | {"versions": {}, "device": "NVIDIA H200", "dtype": "bfloat16"}
     same, other = {"device": "NVIDIA H200", "dtype": "bfloat16"}, {"device": "cpu", "dtype": "float32"}

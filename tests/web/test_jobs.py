@@ -39,6 +39,7 @@ def test_a_job_from_prompt_to_picture(tmp_path: Path) -> None:
             "prompt_chunks": None,
             "ignored": None,
             "loras_rounded_to": None,
+            "layers_in_full": None,
         }
         assert done["request"]["prompt"] == "un dragon"
         assert (done["position"], done["phase"], done["error"], done["attempt"]) == (None, None, None, 1)
