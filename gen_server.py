@@ -32,7 +32,7 @@ try:
     from minimon_server.jobs import journal
     from minimon_server.jobs.creature_drawing import queue_of
     from minimon_server.jobs.drawing import Drawing
-    from minimon_server.jobs.equipment import check_drawing, find_drawing
+    from minimon_server.jobs.equipment import check_drawing, find_drawing, place_compiled
     from minimon_server.jobs.model_looks import look_often
     from minimon_server.jobs.opening import open_jobs
     from minimon_server.jobs.service import Jobs
@@ -88,7 +88,7 @@ def build(settings: Settings, environ: Mapping[str, str], drawing: Drawing | Non
     adopt_standard_library(log)
     for line in unknown_variables(environ):
         log.warning("unknown setting", problem=line)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.compile_dir))  # where torch looks for it
+    place_compiled(settings.compile_dir, os.environ)
     names = make_names(settings, log)
     drawing = drawing or find_drawing(settings, log)
     interactive = queue_of(settings, log)

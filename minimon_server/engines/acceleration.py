@@ -174,7 +174,16 @@ def _compile_lacks(machine: Machine) -> Iterator[Text]:
     if machine.device == "cpu":
         if machine.cxx_compiler is None:
             yield Text("il faut un compilateur C++ : apt install g++", "a C++ compiler is needed: apt install g++")
-        return
+    else:
+        yield from _triton_lacks(machine)
+    if not machine.python_headers:
+        yield Text(
+            "il faut les en-têtes de Python (Python.h) : apt install python3-dev",
+            "Python's headers (Python.h) are needed: apt install python3-dev",
+        )
+
+
+def _triton_lacks(machine: Machine) -> Iterator[Text]:
     if machine.capability is None or machine.capability < LEAST_FOR_COMPILE:
         least, there = shown(LEAST_FOR_COMPILE), shown(machine.capability)
         yield Text(

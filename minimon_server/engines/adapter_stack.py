@@ -44,6 +44,8 @@ class Wanted:
 
 # Called with how many layers of how many have been merged; what it raises stops the merge.
 Tell = Callable[[int, int], None]
+# Called before a merge with the bytes that it takes at the least, and how many of them are for layers in full.
+Expect = Callable[[int, int], None]
 # What gives the content of a wanted adapter for these layers; it raises `BadAdapter` where that is none for them.
 ReadAdapter = Callable[[Wanted, LayerNames, Mapping[Layer, Any]], Adapter]
 
@@ -96,8 +98,8 @@ class AdapterStack:
         return self._worn
 
     def wears(self, wanted: Sequence[Wanted]) -> bool:
-        """Return whether these adapters are merged, and no others."""
-        return _keys(_order(wanted)) == self._worn
+        """Return whether these adapters are merged, and no others; no stack is worn by torn weights."""
+        return _keys(_order(wanted)) == self._worn and not self.is_torn
 
     @property
     def is_torn(self) -> bool:
@@ -109,15 +111,15 @@ class AdapterStack:
         """The networks whose weights are not as they came."""
         return frozenset(network for network, _ in self._changed)
 
-    def wear(self, wanted: Sequence[Wanted], expect: Callable[[int], None], tell: Tell) -> None:
+    def wear(self, wanted: Sequence[Wanted], expect: Expect, tell: Tell) -> None:
         """Let these adapters be merged, and no others; nothing is done when they are already.
 
-        `expect` is called with the bytes that the merge takes at the least. Raise `BadAdapter`, with the model as it
-        came; so it is after whatever `expect` or `tell` raise. Raise `LostWeights` when it cannot be had back.
+        Raise `BadAdapter`, with the model as it came; so it is after whatever `expect` or `tell` raise. Raise
+        `LostWeights` when it cannot be had back.
         """
         order = _order(wanted)
         keys = _keys(order)
-        if keys == self._worn:
+        if self.wears(wanted):
             return
         adapters = self._read(order)
         self._worn = ()
@@ -185,23 +187,22 @@ class AdapterStack:
         blocks = dict(sgm_names(listed["unet"]))
         self._pristine = PristineWeights(self._pipeline, self._files, blocks, self._log, self._quantised, self._near)
 
-    def _merge(
-        self, adapters: Mapping[str, Adapter], order: Sequence[Wanted], expect: Callable[[int], None], tell: Tell
-    ) -> None:
+    def _merge(self, adapters: Mapping[str, Adapter], order: Sequence[Wanted], expect: Expect, tell: Tell) -> None:
         pristine = self._pristine
         if pristine is None:
             return  # nothing was ever merged, and nothing is wanted
         pristine.check()
         layers = sorted({layer for adapter in adapters.values() for layer in adapter.changes})
         uses = {layer: [one for one in order if layer in adapters[one.digest].changes] for layer in layers}
-        places = [(network, f"{name}.{kind}") for network, name in layers for kind in ("weight", "bias")]
-        places = [place for place in places if self._has(place)]
         made = {layer: [adapters[one.digest].changes[layer] for one in uses[layer]] for layer in layers}
-        expect(self._floor(pristine, places, made))
+        kinds = [(layer, kind) for layer in layers for kind in ("weight", "bias")]
+        changed = [(layer, kind) for layer, kind in kinds if any(one.has(kind) for one in made[layer])]
+        places = [place for (network, name), kind in changed if self._has(place := (network, f"{name}.{kind}"))]
+        pristine.restore(sorted(self._changed - set(places)))  # first: it may free what is needed
+        self._changed &= set(places)
+        expect(*self._floor(pristine, places, made))
         pristine.expect(places)
         pristine.keep([place for place in places if place not in self._changed])
-        pristine.restore(sorted(self._changed - set(places)))
-        self._changed &= set(places)
         claims: list[Claim] = []
         for number, layer in enumerate(layers):
             if number % TELL_EVERY == 0:
@@ -254,14 +255,18 @@ class AdapterStack:
 
     def _floor(
         self, pristine: PristineWeights, places: Sequence[Place], changes: Mapping[Layer, Sequence[Change]]
-    ) -> int:
-        """Return the bytes that a merge takes at the least where it computes, what makes the changes included."""
+    ) -> tuple[int, int]:
+        """Return the bytes that a merge takes at the least where it computes, what makes the changes included; and
+        how many of them are for layers in full.
+        """
         sizes = [pristine.parameter(place) for place in places]
         largest = max((size.numel() for size in sizes), default=0) * 4 * MERGING_TENSORS
         for layer, made in changes.items():
             weight = self._layers[layer].weight.numel() * 2  # what came, and the change
             largest = max([largest, *((weight + numbers_beside(one.factors)) * 4 for one in made)])
-        return largest + pristine.fresh_bytes([place for place in places if place not in self._changed], self._device)
+        more = pristine.bytes_in_full(places)
+        mapped = pristine.mapped_bytes(places) if self._device.type == "cpu" else 0
+        return largest + more + mapped, more
 
 
 def told_of(names: Sequence[str]) -> str:

@@ -58,6 +58,7 @@ class CompiledUnet:
     ) -> None:
         """Take the place of the network's own `forward`, which stays for what is not compiled.
 
+        `most` is how many sizes are compiled, and as many again for layers in full.
         `backend` is one of torch's, inductor writes kernels, aot_eager only holds the graphs; or a function.
         """
         forget_signatures(network)
@@ -71,7 +72,7 @@ class CompiledUnet:
         self._spares = False
         self.only_known = False  # raise `NoGraph` where a graph would have to be made, which takes minutes
         self.tell: Callable[[], None] = lambda: None  # called before a bucket is compiled, which takes minutes
-        _allow_graphs(most * self._regions.count)
+        _allow_graphs(2 * most * self._regions.count)  # bare, and with layers in full
         self._network, self._attention = network, _attention_of(network)
         network.forward = self
         setattr(network, ATTRIBUTE, self)
@@ -158,9 +159,11 @@ class CompiledUnet:
             self._refused.add(bucket)
             self._log.warning("a size that is too small for compiled products in int8: computed without", **told)
             return False
-        if len(self._buckets) >= self._most:
+        # Counted apart: what LoRAs change is for clients to say, and takes no graphs from what is drawn without.
+        alike = sum(bool(one[2]) == bool(bucket[2]) for one in self._buckets)
+        if alike >= self._most:
             self._refused.add(bucket)
-            self._log.warning("a size that no compiled graph serves", graphs=len(self._buckets), **told)
+            self._log.warning("a size that no compiled graph serves", graphs=alike, **told)
             return False
         if self.only_known:
             raise NoGraph
@@ -170,8 +173,10 @@ class CompiledUnet:
 
     def _is_too_small(self, bucket: Bucket) -> bool:
         """Return whether the smallest products of a size, of all pixels of the deepest blocks, cannot be compiled."""
-        scheme = self._plan.quantization.scheme
+        scheme, quantised = self._plan.quantization.scheme, quantised_of(self._network)
         if scheme is None or (scheme.name, scheme.way) != ("int8", "dynamic"):
+            return False
+        if quantised is not None and quantised.is_all_in_full:
             return False
         rows, _, height, width = bucket[0]
         scale: int = 2 ** (len(self._network.config.block_out_channels) - 1)

@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import re
 import shutil
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +46,7 @@ class Machine:
     packages: Mapping[str, str] = field(default_factory=dict)
     c_compiler: str | None = None
     cxx_compiler: str | None = None
+    python_headers: bool = True  # what triton and inductor build includes Python.h
 
 
 def this_machine(wish: DeviceWish) -> Machine:
@@ -59,6 +61,7 @@ def this_machine(wish: DeviceWish) -> Machine:
         {module: _version(name) for module, name in PACKAGES.items() if importlib.util.find_spec(module)},
         _first_of(C_COMPILERS),
         _first_of(CXX_COMPILERS),
+        Path(sysconfig.get_path("include"), "Python.h").is_file(),
     )
 
 

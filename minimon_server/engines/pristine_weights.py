@@ -6,7 +6,7 @@ loaded (another layout, a part that was exchanged) is copied to main memory befo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from minimon_server.logs import Logger
 
 # A network of the pipeline, and the dotted name of one of its parameters.
 Place = tuple[str, str]
+# By their names in the files: https://huggingface.co/docs/safetensors (metadata parsing).
+DTYPES: Final = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # CLIP's body is a layer of its own in some versions of the library only, and so in some files.
 _BODY: Final = "text_model."
 # Where the networks lie in a single file of the Civitai layout; the second text encoder's has another form there.
@@ -57,6 +59,7 @@ class PristineWeights:
         self._known: set[Place] = set()
         self._sizes: dict[Place, int] = {}
         self._copies: dict[Place, torch.Tensor] = {}
+        self._written: set[Place] = set()  # ever: such pages are the process's own, whatever they hold
         for network, paths in files.items():
             for path in paths:
                 self._map(network, path)
@@ -134,22 +137,21 @@ class PristineWeights:
 
     def put(self, place: Place, values: torch.Tensor) -> None:
         """Write what came of a merge over a parameter, be it quantised; to be called in inference mode."""
+        self._written.add(place)
         if self._quantised is not None and self._is_quantised(place):
             self._quantised.write(place[1], values)
         else:
             self.parameter(place).copy_(values)
 
-    def fresh_bytes(self, places: Collection[Place], device: torch.device) -> int:
-        """Return what parameters that nobody has changed yet will take more on `device` once they are.
+    def bytes_in_full(self, places: Iterable[Place]) -> int:
+        """Return what parameters will take more, where merges compute, because they are held in full."""
+        names = (name for network, name in places if network == "unet")
+        return self._quantised.more_for(names) if self._quantised is not None else 0
 
-        On the CPU weights may be the mapped pages of their file, which become memory when they are written.
-        """
-        more = 0
-        if self._quantised is not None:
-            more = self._quantised.more_for(name for network, name in places if network == "unet")
-        if device.type != "cpu":
-            return more
-        return more + sum(self.parameter(place).nbytes for place in places if not self._is_quantised(place))
+    def mapped_bytes(self, places: Iterable[Place]) -> int:
+        """Return what parameters on the CPU will take once they are written: mapped pages of their file until then."""
+        untouched = [place for place in places if place not in self._written and not self._is_quantised(place)]
+        return sum(self._bytes(place) for place in untouched if self._is_mapped(place))
 
     def check(self) -> None:
         """Raise `LostWeights` when a file is not the one that was mapped: what it maps would be something else."""
@@ -175,6 +177,14 @@ class PristineWeights:
 
     def _is_quantised(self, place: Place) -> bool:
         return self._quantised is not None and place[0] == "unet" and self._quantised.holds(place[1])
+
+    def _is_mapped(self, place: Place) -> bool:
+        """Whether a parameter may be its file's own pages: in other numbers, or another form, it is a copy."""
+        if place in self._copies or place not in self._where:
+            return False
+        file, name = self._where[place]
+        told, parameter = file.get_slice(name), self.parameter(place)
+        return DTYPES.get(told.get_dtype()) == parameter.dtype and told.get_shape() == list(parameter.shape)
 
     def _bytes(self, place: Place) -> int:
         if place not in self._sizes:

@@ -81,6 +81,11 @@ class QuantisedLayers:
         return self._names_in_full
 
     @property
+    def is_all_in_full(self) -> bool:
+        """Whether nothing is quantised now."""
+        return len(self._in_full) == len(self._modules)
+
+    @property
     def bytes_in_full(self) -> int:
         """What those take beyond what they take in few bits."""
         return sum(self._in_full.values())

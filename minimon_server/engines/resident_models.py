@@ -149,9 +149,10 @@ class ResidentModels:
         self._log.info("model loaded", model=name, device=self._place.name, rests=model.rests, shared=sorted(shared))
         return model
 
-    def count(self, model: Loaded) -> None:
-        """Let a model be the one in use, with what it takes now; others go where that is too much."""
+    def count(self, model: Loaded, more: int = 0) -> None:
+        """Let a model be the one in use, with what it takes now and `more` bytes; others go where that is too much."""
         sizes = {part: self._parts[part].bytes for part in model.parts.values()}
+        sizes[model.parts["unet"]] += more
         self._apply(self._policy.use(model.name, sizes, HOST if model.rests else DEVICE), BUDGET)
 
     def put_out(self, name: str, reason: str) -> None:

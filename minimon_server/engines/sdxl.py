@@ -254,9 +254,8 @@ class SdxlEngine:
         ladder.stand_on(model.pipeline, rests=model.rests)
         worn = None
         try:
-            worn = put_on(
-                model.stack, request, self._adapters, self._hashes, ladder, lambda *at: teller.tell("loading", *at)
-            )
+            tell, count = partial(teller.tell, "loading"), partial(self._kept().count, model)
+            worn = put_on(model.stack, request, self._adapters, self._hashes, ladder, tell, count)
         finally:
             if worn is None:
                 ladder.undo()
@@ -264,7 +263,6 @@ class SdxlEngine:
                 if model.stack.is_torn:
                     self._kept().put_out(request.model, "a merge was cut off")
         model.told = request.stack
-        self._kept().count(model)  # layers may be held in more bits now
         return model, replace(worn, model=model.hashing)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from minimon_server.engines.checkpoint_files import OnDisk
 from minimon_server.engines.host_copies import move
-from minimon_server.engines.memory_advice import advise
+from minimon_server.engines.memory_advice import FEW_BITS, advise, ran_out, too_little
 from minimon_server.engines.memory_tally import RUNGS, MemoryTally, Rung
 from minimon_server.engines.messages import DrawRequest, EngineFault
 from minimon_server.engines.model_folders import NETWORKS
@@ -73,6 +73,7 @@ class Ladder:
         self.width = 1  # pictures side by side; whoever draws sets it, and reads it again each time
         self.draft: Any = None  # decodes instead of the pipeline's autoencoder; whoever draws sets it
         self._rests = rests
+        self._in_full = 0  # bytes that the merge takes since LoRAs are not rounded to few bits
         self._undoing: list[Callable[[], None]] = []
 
     @property
@@ -108,7 +109,7 @@ class Ladder:
 
     def run(self, stage: Stage, work: Callable[[], T]) -> T:
         """Return what `work` does, run again after every rung that may help; raise `EngineFault` after the last."""
-        left, tried = self._rungs(), list[str]()
+        left, tried, spent = self._rungs(), list[str](), set[str]()
         while True:
             try:
                 self._settle(stage)
@@ -119,13 +120,13 @@ class Ladder:
                 problem = str(error) or type(error).__name__
             # Only here, outside the handler, are the error and the frames with their tensors gone.
             self._tally.out_of_memory += 1
-            if self._make_room("CUDA" in problem, f"out of memory: {problem}"):
+            if self._make_room("CUDA" in problem, f"out of memory: {problem}", spent):
                 continue
             rung = self._climb(stage, left, tried)
             self.log.warning("out of memory", model=self._request.model, stage=stage, problem=problem, rung=rung)
             if rung is None:
                 self._advise(stage, 0, free_bytes(self._place))
-                raise EngineFault(self._told(stage, problem, tried))
+                raise EngineFault(ran_out(stage, problem, self._asked(), tried))
 
     def look_ahead(self) -> None:
         """Take the rungs without which the request surely does not fit; raise `EngineFault` if none is enough."""
@@ -136,8 +137,9 @@ class Ladder:
         """The same before a model is loaded, `there` bytes of it are in memory: or the system kills the process."""
         self._expect("loading", lambda: loading_floor(folder, self.resting) - there)
 
-    def look_at_need(self, stage: Stage, needed: int) -> None:
-        """The same before a stage that is known to take `needed` bytes at the least."""
+    def look_at_need(self, stage: Stage, needed: int, in_full: int = 0) -> None:
+        """The same before a stage that is known to take `needed` bytes at the least, so many for layers in full."""
+        self._in_full = in_full
         self._expect(stage, lambda: needed)
 
     @property
@@ -146,10 +148,10 @@ class Ladder:
         return not (self._short("drawing", self._drawing_floor()) or self._short("decoding", self._decoding_floor()))
 
     def _expect(self, stage: Stage, floor: Callable[[], int]) -> None:
-        left, tried = self._rungs(), list[str]()
+        left, tried, spent = self._rungs(), list[str](), set[str]()
         while (short := self._short(stage, floor())) is not None:
             needed, free = short
-            if self._make_room(stage != "loading" or not self.offloaded, f"too little memory: {stage}"):
+            if self._make_room(stage != "loading" or not self.offloaded, f"too little memory: {stage}", spent):
                 continue
             rung = self._climb(stage, left, tried)
             told = {"needed_mib": needed // MEBI, "free_mib": free // MEBI}
@@ -157,14 +159,14 @@ class Ladder:
             if rung is None:
                 self._tally.refused += 1
                 self._advise(stage, needed, free)
-                raise EngineFault(
-                    f"Too little memory: {stage} needs at least {needed // MEBI} MiB for {self._size()} pixels with "
-                    f"{self._request.model}, and {free // MEBI} MiB are free; tried: {', '.join(tried)}."
-                )
+                raise EngineFault(too_little(stage, needed, free, self._asked(), tried))
 
     def _advise(self, stage: Stage, needed: int, free: int | None) -> None:
-        where = {"offloaded": self.offloaded, "on_card": self._place.device.type != "cpu"}
-        advise(self.log, self._pipeline, self._parts(stage), self._largest(), needed=needed, free=free, **where)
+        has = {"offloaded": self.offloaded, "on_card": self._place.device.type != "cpu"}
+        has["has_loras"] = bool(self._request.adapters)
+        size = self._largest() if stage in ("drawing", "decoding") else None
+        known = {FEW_BITS: self._in_full} if stage == "merging" and self._in_full else {}
+        advise(self.log, self._pipeline, self._parts(stage), size, needed=needed, free=free, known=known, **has)
 
     def undo(self) -> None:
         """Leave the pipeline as it was before this request."""
@@ -172,14 +174,20 @@ class Ladder:
             self._undoing.pop()()
         self._pipeline = None
 
-    def _make_room(self, on_device: bool, reason: str) -> bool:
-        """Give back copies of weights, else hold no graphs until `undo`, else put others out; whether any went."""
+    def _make_room(self, on_device: bool, reason: str, spent: set[str]) -> bool:
+        """Give back copies of weights, else hold no graphs until `undo`, else put others out; whether any went.
+
+        Others go once of each place, `spent` keeps which: what the work itself reads again would go without end.
+        """
         if on_device and self._others(on_device, reason, copies_only=True):
             return True
         held, undo = without_graphs(self._pipeline, self.draft)
         self._undoing.append(undo)
         if not held:
-            return self._others(on_device, reason)
+            where = "device" if on_device else "host"
+            is_new = where not in spent
+            spent.add(where)
+            return is_new and self._others(on_device, reason)
         give_memory_back()
         self.log.warning("graphs given back", model=self._request.model, graphs=held, reason=reason)
         return True
@@ -284,12 +292,6 @@ class Ladder:
             free += there - parts_bytes([getattr(self._pipeline, part) for part in self._parts(stage)])
         return (needed, free) if needed > free else None
 
-    def _size(self) -> str:
-        return "x".join(map(str, self._largest()))
-
-    def _told(self, stage: Stage, problem: str, tried: list[str]) -> str:
-        what = "CUDA out of memory" if "CUDA" in problem else "Out of memory"
-        return (
-            f"{what}: {self._size()} pixels with {self._request.model} need more than there is here; "
-            f"stage: {stage}; tried: {', '.join(tried)}."
-        )
+    def _asked(self) -> str:
+        width, height = self._largest()
+        return f"{width}x{height} pixels with {self._request.model}"

@@ -56,17 +56,25 @@ def put_on(
     hashes: FileHashes,
     ladder: Ladder,
     tell: Callable[[int, int], None],
+    count: Callable[[int], None],
 ) -> Worn:
     """Let the pipeline of `stack` wear the adapters of a request and no others; return what is told of them.
 
-    Raise `EngineFault` where one of them cannot be used, with the model as it came; `LostWeights` as the stack does.
+    `count` lets the model have so many bytes more than it takes. Raise `EngineFault` where one of them cannot be used,
+    with the model as it came; `LostWeights` as the stack does.
     """
     wanted = [_wanted(use, find, hashes) for use in request.adapters]
+
+    def expect(needed: int, in_full: int) -> None:
+        count(in_full)
+        ladder.look_at_need("merging", needed, in_full)
+
     try:
         if not stack.wears(wanted):
-            ladder.run("merging", partial(stack.wear, wanted, partial(ladder.look_at_need, "merging"), tell))
+            ladder.run("merging", partial(stack.wear, wanted, expect, tell))
     except BadAdapter as error:
         raise EngineFault(f"An adapter (LoRA) cannot be used with {request.model}: {error}.") from None
+    count(0)
     ignored = [told for one in wanted for told in _ignored(one, stack)]
     digests = {one.name: one.digest for one in wanted}
     return Worn(adapters=digests, ignored=tuple(ignored), rounded_to=stack.rounded_to, in_full=stack.in_full)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimon_server.environment import read_settings
-from minimon_server.jobs.equipment import find_drawing
+from minimon_server.jobs.equipment import find_drawing, place_compiled
 from minimon_server.logs import Lines, LogSink
 from minimon_server.web.job_faces import acceleration
 from tests.e2e.running import files_in
@@ -62,6 +62,22 @@ def test_defaults_start_and_ready_tells_each_choice_with_its_reason(tmp_path: Pa
     }
     lines = (tmp_path / "log").read_text("utf-8")
     assert all(f'"what":"{name}"' in lines for name in chosen)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("own", "own/triton")),
+        ({"TORCHINDUCTOR_CACHE_DIR": "there"}, ("there", "there/triton")),
+        ({"TRITON_CACHE_DIR": "there"}, ("own", "there")),
+    ],
+)
+def test_torch_and_triton_keep_what_they_compile_in_one_folder_unless_told_otherwise(
+    given: dict[str, str], expected: tuple[str, str]
+) -> None:
+    environ = dict(given)
+    place_compiled(Path("own"), environ)
+    assert (environ["TORCHINDUCTOR_CACHE_DIR"], environ["TRITON_CACHE_DIR"]) == expected
 
 
 @pytest.mark.parametrize("asked", ["~nosuchuser/x", "nobody/has-fetched-this"])

@@ -50,7 +50,7 @@ def test_a_first_start_makes_a_certificate_and_says_where_to_look(tmp_path: Path
         assert server.end() == 0
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
         assert [line["event"] for line in lines if line["event"] != "request"] == [
-            *["acceleration"] * 6,  # what is chosen to draw faster, each with its reason
+            *["acceleration"] * 7,  # what is chosen to draw faster, each with its reason
             "keys",
             "keys",
             "start",

@@ -116,6 +116,18 @@ def test_what_is_not_installed_is_chosen_away_or_refused_with_the_line_that_brin
         choose(Wishes(use_compile=True, by_hand=frozenset({"use_compile"})), without)
     with pytest.raises(Refused, match=r"apt install g\+\+"):
         choose(Wishes(use_compile=True, by_hand=frozenset({"use_compile"})), Machine("cpu"))
+    for built in (Machine("cpu", cxx_compiler="g++"), card((9, 0), 141)):
+        with pytest.raises(Refused, match="apt install python3-dev"):
+            choose(Wishes(use_compile=True, by_hand=frozenset({"use_compile"})), replace(built, python_headers=False))
+
+
+def test_loras_are_rounded_only_where_somebody_asks_and_something_is_quantised() -> None:
+    machine = MACHINES["9.0, 141 GB (H200)"]
+    assert choose(DEFAULTS, machine).quantized_loras.value is False
+    assert choose(replace(DEFAULTS, quantize_loras=True), machine).quantized_loras.value is True
+    for bare in (replace(DEFAULTS, quantization="none"), replace(DEFAULTS, pixels=512 * 512)):
+        told = choose(replace(bare, quantize_loras=True), machine).quantized_loras
+        assert (told.value, told.reason.en) == (False, "nothing is quantised")
 
 
 def test_fp4_needs_a_torch_for_cuda_12_8() -> None:

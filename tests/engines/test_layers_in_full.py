@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch._dynamo.utils import counters
 
 from minimon_server.engines.captured_graphs import ATTRIBUTE, CapturedGraphs, recorded_by_calling
-from minimon_server.engines.compiled_unet import NoGraph
+from minimon_server.engines.compiled_unet import CompiledUnet, NoGraph
 from minimon_server.engines.host_copies import moved, to_host
 from minimon_server.engines.memory_advice import savings
 from minimon_server.engines.messages import DrawRequest, Progress, Stopped
@@ -251,6 +251,28 @@ def test_layers_in_full_have_graphs_of_their_own_which_all_stacks_of_those_layer
     both.hold_others(share=2)
     with pytest.raises(NoGraph):
         asked()
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_loras_change_takes_no_graphs_from_what_is_drawn_without(log: Logger, logged: Logged) -> None:
+    torch._dynamo.reset()
+    both = scene(Attending(), log)
+    compiled = CompiledUnet(both.network, planned("int8", use_compile=True), "cpu", log, most=2, backend="eager")
+
+    def asked(rows: int) -> None:
+        with torch.inference_mode():
+            both.network(torch.ones(rows, 16, 32), torch.tensor(3), torch.ones(rows, 2))
+
+    for share in (1, 2, 3):
+        both.hold_others(share)
+        asked(1)
+        both.restore()
+    for rows in (1, 2, 3):
+        asked(rows)
+    assert [len(one[2]) for one in sorted(compiled.buckets, key=str)].count(0) == 2
+    assert len(compiled.buckets) == 4
+    lines = [line for line in logged() if line["event"] == "a size that no compiled graph serves"]
+    assert [(line["graphs"], line.get("in_full", 0) > 0) for line in lines] == [(2, True), (2, False)]
 
 
 def test_captured_graphs_are_let_go_of_once_layers_are_held_otherwise(log: Logger) -> None:

@@ -24,7 +24,7 @@ def a_pipeline() -> Any:
 
 def test_what_was_needed_what_there_is_and_what_would_fit(log: Logger, logged: Logged) -> None:
     made = a_pipeline()
-    told = {"offloaded": False, "on_card": True}
+    told: dict[str, Any] = {"offloaded": False, "on_card": True}
     freed = savings(made, ("unet",), **told)
     assert freed["SDXL_ENABLE_CPU_OFFLOAD=1"] == 3 * 10 * MEBI
     assert 0 < freed["SDXL_QUANTIZATION=int8"] < 10 * MEBI

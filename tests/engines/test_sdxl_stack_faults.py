@@ -163,7 +163,7 @@ def test_what_makes_a_change_counts_in_what_a_merge_takes(tmp_path: Path, models
     stack = stack_over(plainly_loaded(models / "small"), models / "small", quiet)
     expected: list[int] = []
 
-    def never(size: int) -> None:
+    def never(size: int, _: int) -> None:
         expected.append(size)
         raise EngineFault("no")
 
@@ -177,7 +177,7 @@ def test_what_makes_a_change_counts_in_what_a_merge_takes(tmp_path: Path, models
     for name, tensors in {"wide": wide, "tucker": tucker}.items():
         with pytest.raises(EngineFault):
             stack.wear([wanted(write(tmp_path / f"{name}.safetensors", tensors))], never, nothing)
-    fresh = [(64 * 64 + 64) * 4, (32 * 4 * 9 + 32) * 4]  # the weights and biases themselves
+    fresh = [64 * 64 * 4, 32 * 4 * 9 * 4]  # the weights themselves; nothing changes their biases
     beside = [2 * 64 * 64 + 2 * layer.numel(), 2 * 32 * 4 * 9 + core.numel() + 32 * 64 + 64 * 4 + 64 * 9 * 32]
     assert expected == [4 * numbers + own for numbers, own in zip(beside, fresh, strict=True)]
 
