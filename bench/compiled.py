@@ -98,7 +98,8 @@ def measured(mode: str) -> dict[str, Any]:
 
 def _in_a_process(mode: str, folder: Path) -> dict[str, Any]:
     called = [sys.executable, "-m", "bench.compiled", "--child", mode]
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(folder)}
+    # Triton has a cache of its own, which torch puts there late.
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
     done = subprocess.run(called, env=environment, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -83,6 +83,7 @@ class Clients:
         self._wish, self._number = wish, number
         self._seeds = count(1)
         self._pool = ThreadPoolExecutor(number)
+        self._closed = False
 
     def crowd(self, seconds: float, most: int) -> Waited:
         """Let every client ask again as soon as it has its picture, for some seconds or so many jobs."""
@@ -90,7 +91,7 @@ class Clients:
 
         def ask() -> list[float]:
             took = []
-            while time.monotonic() < until and next(left) < most:
+            while not self._closed and time.monotonic() < until and next(left) < most:
                 took.append(self._drawn(time.monotonic()))
             return took
 
@@ -105,8 +106,12 @@ class Clients:
         return self._gather(running)
 
     def close(self) -> None:
-        """Close every connection."""
-        self._pool.shutdown()
+        """Close every connection and ask for nothing more; waits for no job that an interrupt left under way.
+
+        Its thread ends with the server, which is compiling for minutes perhaps.
+        """
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
         for client in self._made:
             client.close()
 
@@ -118,7 +123,7 @@ class Clients:
         if client is None:
             client = self._own.client = self._make()
             self._made.append(client)
-        client.draw({**self._wish, "seed": next(self._seeds)})
+        client.draw(seeded(self._wish, next(self._seeds)))
         return time.monotonic() - since
 
     def _gather(self, running: Sequence[Future[list[float]]]) -> Waited:
@@ -130,6 +135,14 @@ class Clients:
                 waited.failures.append(f"{type(failure).__name__}: {failure}")
         waited.whole = time.monotonic() - began
         return waited
+
+
+def seeded(wish: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return a wish with a seed; without, where it is for several pictures.
+
+    What a seed gives is exact: pictures that were asked for by theirs are never drawn side by side.
+    """
+    return wish if wish.get("count", 1) > 1 else {**wish, "seed": seed}
 
 
 def poisson(rate: float, seconds: float, most: int, numbers: random.Random) -> list[float]:

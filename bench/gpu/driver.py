@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from bench.gpu import card
-from bench.gpu.plan import COMPILED, PEAKS, SERVER, Plan
+from bench.gpu.plan import COMPILED, PEAKS, SERVER, TRITON, Plan
 from bench.gpu.rows import Found, Left, Lines, read
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -55,11 +55,19 @@ def run(plan: Plan, folder: Path, serve: Serve, tell: Callable[[str], None], kee
     return found
 
 
+def keeping_compiled(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which torch and triton keep what they compiled, where it does not say so already.
+
+    One folder for all tasks of a run: what one of them compiled, the next ones read, and the server does.
+    """
+    env = {COMPILED: str(folder), **environ}
+    return {TRITON: str(Path(env[COMPILED]) / "triton"), **env}
+
+
 def _child(plan: Plan, kept: Path, lines: Path, task: str, log: Path) -> str | None:
     """Run one task; return why it did not come to its end."""
     argv = [sys.executable, "-m", "bench.gpu.child", str(kept), str(lines), task]
-    # One folder for all tasks of the run: what one of them compiled, the next ones read.
-    env = {COMPILED: str(kept.parent / "compiled"), **os.environ}
+    env = keeping_compiled(kept.parent / "compiled", os.environ)
     with log.open("wb") as output:
         process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output, start_new_session=True, env=env)
     try:

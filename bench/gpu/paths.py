@@ -5,7 +5,7 @@ Times nothing, draws nothing that is worth a look: the weights are random.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,24 @@ from bench.gpu.timing import Effort, Times, measure
 from bench.gpu.weights import check
 from minimon_server.engines.sdxl_landing import Landing
 from minimon_server.engines.sdxl_loading import Place
+from minimon_server.engines.sdxl_side_by_side import WIDEST
 
 TURBO, TURBO_DRAFT, BASE = "turbo picture", "turbo picture, draft decoder", "sdxl picture, guided"
 Path = Callable[[], list[Any]]  # the pixels of B pictures, height x width x 3 bytes each; None: came out as none
+
+
+def order(batches: Sequence[int], bases: Sequence[int], *, is_quantised: bool = False) -> list[tuple[str, int]]:
+    """Return in which order whole pictures are measured, as part and batch: whatever ends a run early costs the last.
+
+    Turbo's at the smallest batch, SDXL's, Turbo's down from the largest batch that a goal looks at, and last, upwards,
+    those that no goal does: a device that fails there takes nothing with it. Where the UNet is quantised SDXL's come
+    before all others, for one goal is that mode's alone, and each size is compiled for minutes.
+    """
+    judged = [(TURBO, batch) for batch in sorted(batches) if batch <= WIDEST]
+    beyond = [(TURBO, batch) for batch in sorted(batches) if batch > WIDEST]
+    smallest, large = judged[:1], [(BASE, batch) for batch in bases]
+    first = [*large, *smallest] if is_quantised else [*smallest, *large]
+    return [*first, *reversed(judged[1:]), *beyond]
 
 
 def time_paths(
@@ -38,10 +53,7 @@ def time_paths(
     effort: Effort,
     lines: Lines,
 ) -> None:
-    """Time whole pictures: one of Turbo's, then SDXL's, then Turbo's at the other batches, the largest first.
-
-    The goals look at the first, the second and the largest: whatever ends a run early costs the others.
-    """  # fmt: skip
+    """Time whole pictures, as `order` says; Turbo's with either decoder."""  # fmt: skip
 
     def timed(make: Callable[[], Path]) -> Times:
         path = make()
@@ -56,13 +68,12 @@ def time_paths(
         for part, decode in ((TURBO, calls.pixels), (TURBO_DRAFT, calls.draft)):
             attempt(part, mode, batch, lines, partial(timed, partial(turbo, calls, decode, given, mode)))
 
-    first, *others = sorted(batches)
-    turbos(first)
-    for batch in bases:
+    def bases_of(batch: int) -> None:
         given = inputs(sizes, place, 2 * batch, sizes.base_side)
         attempt(BASE, mode, batch, lines, partial(timed, partial(base, calls, sizes, given, mode)))
-    for batch in reversed(others):
-        turbos(batch)
+
+    for part, batch in order(batches, bases, is_quantised=mode.quantisation is not None):
+        (bases_of if part == BASE else turbos)(batch)
 
 
 def turbo(calls: Calls, decode: Callable[..., Any], given: Inputs, mode: Mode) -> Path:

@@ -19,7 +19,7 @@ from transformers import CLIPTokenizer
 
 from bench.gpu.host import COPY, ENCODE, photograph
 from bench.gpu.modes import Mode
-from bench.gpu.paths import BASE, TURBO
+from bench.gpu.paths import BASE, TURBO, order
 from bench.gpu.plan import PLAIN, Plan
 from bench.gpu.rows import Lines
 from bench.gpu.sizes import BASE_SCHEDULER, TOKENS, TURBO_SCHEDULER
@@ -60,7 +60,7 @@ def pipeline(networks: Networks, turbo: bool) -> Any:
 
 
 def measure_plain(plan: Plan, place: Place, lines: Lines) -> None:
-    """Time whole pictures as the library makes them, in the order of `paths.time_paths`, then parts of Turbo's."""
+    """Time whole pictures as the library makes them, as `paths.order` says, then parts of Turbo's."""
     if place.device.type == "cuda":
         place = replace(place, dtype=torch.float16)
     networks = build(plan.of, place.device, place.dtype)
@@ -74,16 +74,15 @@ def measure_plain(plan: Plan, place: Place, lines: Lines) -> None:
         told: dict[str, Any] = {"prompt": [PROMPT] * batch, "num_inference_steps": 1, "guidance_scale": 0.0, **size}
         note(TURBO, batch, partial(_drawn, turbo, told))
 
-    first, *others = sorted(plan.batches)
+    def bases(batch: int) -> None:
+        size = {"width": sizes.base_side, "height": sizes.base_side}
+        told: dict[str, Any] = {"prompt": [PROMPT] * batch, "negative_prompt": [AVOIDED] * batch, **size}
+        told |= {"num_inference_steps": sizes.base_steps, "guidance_scale": sizes.guidance}
+        note(BASE, batch, partial(_drawn, base, told))
+
     with torch.no_grad():
-        turbos(first)
-        for batch in plan.base_batches:
-            size = {"width": sizes.base_side, "height": sizes.base_side}
-            told = {"prompt": [PROMPT] * batch, "negative_prompt": [AVOIDED] * batch, **size}
-            told |= {"num_inference_steps": sizes.base_steps, "guidance_scale": sizes.guidance}
-            note(BASE, batch, partial(_drawn, base, told))
-        for batch in reversed(others):
-            turbos(batch)
+        for part, batch in order(plan.batches, plan.base_batches):
+            (bases if part == BASE else turbos)(batch)
         for batch in plan.batches:
             for part, call in _parts(plan, place, turbo, batch).items():
                 note(part, batch, call)

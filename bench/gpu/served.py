@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,20 +22,23 @@ from typing import Any, Final, TypeVar
 from bench import certificate, client
 from bench.disk import quantile
 from bench.errors import BenchError
-from bench.gpu.arrivals import Client, Clients, Waited, one_by_one, poisson
+from bench.gpu.arrivals import FAILURES, Client, Clients, Waited, one_by_one, poisson, seeded
 from bench.gpu.folders import ADAPTERS, MODELS
 from bench.gpu.plan import SERVER, Plan
 from bench.gpu.rows import Left, Lines, Row
 from bench.ports import free_port
 from bench.processes import Program, running
+from minimon_server.engines.picture_reading import NotReadable, told_in
+from minimon_server.engines.sdxl_side_by_side import WIDEST
 
 Measured = TypeVar("Measured")
+Step = tuple[str, Callable[[], None]]
 ROOT: Final = Path(__file__).resolve().parents[2]
 RATE, WAIT = "https, pictures a second", "https, wait for a picture"
 ALONE, STACK, SWITCH = "https, one client", "https, change of stack", "https, warm switch of model"
 START_SECONDS: Final = 60.0
 WARM_UP: Final = 3  # a shape is compiled at its first call, captured at its second
-WIDTHS: Final = (8, 4, 2, 1)  # that compiled UNets are asked for, see `CompiledUnet.width`
+SEVERAL: Final = WIDEST  # pictures a job, of the jobs for several: no narrower size is ever asked of the UNet but 1
 # Lines of the server's log that tell of something that takes minutes, once.
 PREPARING: Final = ("compiling the UNet", "a known size is compiled again", "graph captured")
 TRIES: Final = 3
@@ -43,19 +47,24 @@ BUILD_SECONDS: Final = 1200.0
 
 
 def measure(plan: Plan, folder: Path, lines: Lines) -> None:
-    """Write the models, start the server, load it; tell why where something of that fails."""
+    """Write the models, start the server, measure step by step; tell why where something of that fails."""
     try:
         folder.mkdir(parents=True)
         models = folder / "models"
         _write_models(plan, folder, models)
         with _server(plan, folder, models) as (port, context):
-            quiet = Quiet(folder / "log", lines)
-            _warm(plan, port, context)
-            lines.fact("server", _choices(port, context))
-            _load(plan, port, context, quiet, lines)
-            _changes(plan, port, context, quiet, lines)
-    except (BenchError, OSError) as failure:
+            each(Served(plan, port, context, Quiet(folder / "log", lines), lines).steps, lines)
+    except FAILURES as failure:
         lines.tell(Left(SERVER, f"{type(failure).__name__}: {failure}"))
+
+
+def each(steps: Sequence[Step], lines: Lines) -> None:
+    """Take one step after the other; one that fails is told and ends no other."""
+    for what, step in steps:
+        try:
+            step()
+        except FAILURES as failure:
+            lines.tell(Left(what, f"{type(failure).__name__}: {failure}"))
 
 
 def _write_models(plan: Plan, folder: Path, models: Path) -> None:
@@ -147,15 +156,102 @@ class Quiet:
         return [line for line in lines if any(sign in line for sign in PREPARING)]
 
 
-def _warm(plan: Plan, port: int, context: Any) -> None:
-    """Draw each number of pictures that the server draws side by side, until all of it is compiled and captured."""
-    seeds, asking = count(1), Client(port, context)
-    try:
-        for width in WIDTHS:
-            for _ in range(WARM_UP):
-                asking.draw({**wish_of(plan), "count": width, "seed": next(seeds)})
-    finally:
-        asking.close()
+@dataclass
+class Served:
+    """A server that answers, and what is measured of it, step by step; each warms what it needs, and writes its rows.
+
+    `rate`: pictures a second with one a job, once that is known.
+    """
+
+    plan: Plan
+    port: int
+    context: Any
+    quiet: Quiet
+    lines: Lines
+    rate: float = 0.0
+    seeds: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps, and what they are about: what a goal looks at first, and of that what is compiled the soonest."""
+        return [
+            (ALONE, self.alone),
+            (STACK, self.stack),
+            (SWITCH, self.switch),
+            (f"{RATE}, 1 a job", partial(self.crowd, 1)),
+            (f"{RATE}, {SEVERAL} a job", partial(self.crowd, SEVERAL)),
+            (WAIT, self.waits),
+        ]
+
+    def alone(self) -> None:
+        """Ask for one picture after the other, all alike; tell what the server has chosen, once it has drawn."""
+        plain = wish_of(self.plan)
+        with closing(Client(self.port, self.context)) as asking:
+            self._took(asking, plain, times=WARM_UP)
+            self.lines.fact("server", _choices(self.port, self.context))
+            alone = self.quiet.measured(ALONE, lambda: self._took(asking, plain, times=self.plan.changes))
+        if alone is not None:
+            self.lines.tell(_row(ALONE, "one after the other", alone))
+
+    def stack(self) -> None:
+        """Ask for one picture after the other, each with another stack."""
+        first, second = (wish_of(self.plan, adapters=(one,)) for one in ADAPTERS)
+        self._changed(STACK, "adapter for adapter", first, second)  # their files are read and hashed once
+
+    def switch(self) -> None:
+        """Ask for one picture after the other, each of another model."""
+        self._changed(SWITCH, "files in the page cache", wish_of(self.plan, MODELS[1]), wish_of(self.plan))
+
+    def crowd(self, pictures: int) -> None:
+        """Let all clients ask at once, for so many pictures a job, and tell pictures a second."""
+        wish = wish_of(self.plan) | {"count": pictures}
+        with closing(Client(self.port, self.context)) as asking:
+            drawn = [asking.draw(seeded(wish, next(self.seeds))) for _ in range(WARM_UP)]
+        beside = f", {_side_by_side(drawn[-1])} side by side" if pictures > 1 else ""
+        mode = f"{self.plan.clients} clients at once, {pictures} a job{beside}"
+        with closing(Clients(self.port, self.context, self.plan.clients, wish)) as clients:
+            crowd = self.quiet.measured(
+                f"{RATE}, {mode}", lambda: clients.crowd(self.plan.load_seconds, self.plan.most_jobs)
+            )
+        if crowd is None:
+            return
+        _refuse_failures(crowd)
+        per_second = pictures * crowd.per_second
+        if pictures == 1:
+            self.rate = per_second
+        self.lines.tell(Row(RATE, mode, 1, *_thrice(per_second), len(crowd.seconds), "1/s"))
+
+    def waits(self) -> None:
+        """Let strangers arrive at shares of what the server did with one picture a job."""
+        plan = self.plan
+        if not self.rate:
+            raise BenchError("how many pictures a second there are is not known")
+        with closing(Clients(self.port, self.context, plan.clients, wish_of(plan))) as clients:
+            for share in plan.load_shares:
+                offsets = poisson(share * self.rate, plan.load_seconds, plan.most_jobs, random.Random(1))
+                mode = f"Poisson, {share:.0%} of that rate"
+                waited = self.quiet.measured(f"{WAIT}, {mode}", partial(clients.strangers, offsets))
+                if waited is None:
+                    continue
+                _refuse_failures(waited)
+                ms = sorted(1000 * one for one in waited.seconds)
+                for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+                    self.lines.tell(Row(f"{WAIT}, {name}", mode, 1, *_thrice(quantile(ms, part)), len(ms)))
+
+    def _changed(self, part: str, mode: str, *wishes: dict[str, Any]) -> None:
+        """Tell what a change costs: the median of jobs that each need another wish, less that of the last one's."""
+        times = self.plan.changes
+        with closing(Client(self.port, self.context)) as asking:
+            self._took(asking, *wishes, times=WARM_UP)
+            changed = self.quiet.measured(
+                part, lambda: (self._took(asking, *wishes, times=times), self._took(asking, wishes[-1], times=times))
+            )
+        if changed is not None:
+            self.lines.tell(_beyond(part, mode, *changed))
+
+    def _took(self, asking: Client, *wishes: dict[str, Any], times: int) -> list[float]:
+        told = [seeded(wish, next(self.seeds)) for _ in range(times) for wish in wishes]
+        return [1000 * one for one in one_by_one(asking, told)]
 
 
 def _choices(port: int, context: Any) -> dict[str, str]:
@@ -164,75 +260,18 @@ def _choices(port: int, context: Any) -> dict[str, str]:
     return {name: f"{one['chosen']}: {one['reason']}" for name, one in told.items() if isinstance(one, dict)}
 
 
-def _load(plan: Plan, port: int, context: Any, quiet: Quiet, lines: Lines) -> None:
-    """Load the server with all clients at once, then with strangers at shares of what it did."""
-    several = WIDTHS[0]
-    with closing(Clients(port, context, plan.clients, wish_of(plan) | {"count": several})) as clients:
-        _crowd(plan, clients, several, quiet, lines)
-    with closing(Clients(port, context, plan.clients, wish_of(plan))) as clients:
-        per_second = _crowd(plan, clients, 1, quiet, lines)
-        for share in plan.load_shares if per_second else ():
-            offsets = poisson(share * per_second, plan.load_seconds, plan.most_jobs, random.Random(1))
-            mode = f"Poisson, {share:.0%} of that rate"
-            waited = quiet.measured(f"{WAIT}, {mode}", partial(clients.strangers, offsets))
-            if waited is None:
-                continue
-            _refuse_failures(waited)
-            ms = sorted(1000 * one for one in waited.seconds)
-            for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-                lines.tell(Row(f"{WAIT}, {name}", mode, 1, *_thrice(quantile(ms, part)), len(ms)))
-
-
-def _crowd(plan: Plan, clients: Clients, pictures: int, quiet: Quiet, lines: Lines) -> float:
-    """Let all clients ask at once, for so many pictures a job, and tell pictures a second; return them, or 0."""
-    mode = f"{plan.clients} clients at once, {pictures} a job"
-    crowd = quiet.measured(f"{RATE}, {mode}", lambda: clients.crowd(plan.load_seconds, plan.most_jobs))
-    if crowd is None:
-        return 0.0
-    _refuse_failures(crowd)
-    per_second = pictures * crowd.per_second
-    lines.tell(Row(RATE, mode, 1, *_thrice(per_second), len(crowd.seconds), "1/s"))
-    return per_second
+def _side_by_side(file: bytes) -> int:
+    """Return with how many, itself among them, a picture was drawn, as its file tells it."""
+    try:
+        return int(told_in(file).get("batch", 1))
+    except NotReadable as error:
+        raise BenchError(f"a picture does not tell what made it: {error}") from None
 
 
 def _refuse_failures(waited: Waited) -> None:
     if waited.failures or not waited.seconds:
         first = waited.failures[0] if waited.failures else "nobody got a picture"
         raise BenchError(f"{len(waited.failures)} of the jobs failed: {first}")
-
-
-def _changes(plan: Plan, port: int, context: Any, quiet: Quiet, lines: Lines) -> None:
-    """Ask for one picture after the other: all alike, each with another stack, each of another model.
-
-    What a change costs is the median of the jobs with one, less that of the same jobs without.
-    """
-    seeds, asking = count(1), Client(port, context)
-
-    def took(*wishes: dict[str, Any], times: int) -> list[float]:
-        told = [{**wish, "seed": next(seeds)} for _ in range(times) for wish in wishes]
-        return [1000 * one for one in one_by_one(asking, told)]
-
-    plain, first, second = wish_of(plan), *(wish_of(plan, adapters=(one,)) for one in ADAPTERS)
-    other = wish_of(plan, MODELS[1])
-    try:
-        took(plain, times=WARM_UP)
-        alone = quiet.measured(ALONE, lambda: took(plain, times=plan.changes))
-        if alone is not None:
-            lines.tell(_row(ALONE, "one after the other", alone))
-        took(first, second, times=WARM_UP)  # reads and hashes their files, once
-        changed = quiet.measured(
-            STACK, lambda: (took(first, second, times=plan.changes), took(second, times=plan.changes))
-        )
-        if changed is not None:
-            lines.tell(_beyond(STACK, "adapter for adapter", *changed))
-        took(other, plain, times=WARM_UP)  # the second model's sizes are captured, too
-        switched = quiet.measured(
-            SWITCH, lambda: (took(other, plain, times=plan.changes), took(plain, times=plan.changes))
-        )
-        if switched is not None:
-            lines.tell(_beyond(SWITCH, "files in the page cache", *switched))
-    finally:
-        asking.close()
 
 
 def _beyond(part: str, mode: str, changed: Sequence[float], kept: Sequence[float]) -> Row:
