@@ -35,7 +35,9 @@ checks.positive_data_acceptance.expected-statuses = ["202", "401", "403", "409",
 """
 
 
-@pytest.mark.parametrize("token", ["", "mytoken"], ids=["open", "closed"])
+@pytest.mark.parametrize(
+    "token", [pytest.param("", id="open", marks=pytest.mark.torture), pytest.param("mytoken", id="closed")]
+)
 def test_the_server_does_what_its_document_says(tmp_path: Path, token: str) -> None:
     environ = {"MINIMON_BEARER_TOKEN": token} if token else {}
     with DrawingServer(tmp_path, **environ) as server:
@@ -56,7 +58,7 @@ def test_the_server_does_what_its_document_says(tmp_path: Path, token: str) -> N
             "--seed",
             "1",
             "--max-examples",
-            "3" if token else "8",
+            "3" if token else "20",
             "--generation-database",
             "none",
         ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from minimon_server.engines.picture_reading import told_in
 from tests.e2e.running import RunningServer
@@ -43,6 +44,8 @@ def again(client: httpx2.Client, file: bytes, kind: str) -> httpx2.Response:
     return client.post("/replay", content=file, headers={"Content-Type": f"image/{kind}"}, timeout=60)
 
 
+# Two starts that import torch. In one process: tests/web/test_replay.py; in many, without HTTP: test_same_files.py.
+@pytest.mark.torture
 def test_a_file_makes_the_same_file_after_a_restart(tmp_path: Path) -> None:
     kind = "avif"
     build(tmp_path / "models" / "small")

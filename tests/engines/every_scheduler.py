@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,9 +14,9 @@ SHOWING_SPACINGS = ("euler", "dpmpp_2m_sde")
 SPACINGS = ("_karras", "_exponential", "_beta")
 
 
-def parameters(*first: str | None) -> list[Any]:
-    """Return `first` and the names of all schedulers, most of those with a spacing marked as torture."""
-    return [*first, *(name if _always(name) else pytest.param(name, marks=pytest.mark.torture) for name in SCHEDULERS)]
+def parameters(*first: str | None, of: Sequence[str] = SCHEDULERS) -> list[Any]:
+    """Return `first` and the names of schedulers, most of those with a spacing marked as torture."""
+    return [*first, *(name if _always(name) else pytest.param(name, marks=pytest.mark.torture) for name in of)]
 
 
 def _always(name: str) -> bool:

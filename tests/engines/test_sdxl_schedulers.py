@@ -140,23 +140,6 @@ def test_a_name_draws_what_the_library_draws(engine: SdxlEngine, pipeline: Any, 
     request = request_for(scheduler=name, steps=4)
     expected = theirs(pipeline, scheduler_of(pipeline, name))
     assert np.array_equal(drawn(engine, request), expected)
-    drawn(engine, request_for(scheduler="dpmpp_2m_sde", seeds=(9,), width=96))
-    assert np.array_equal(drawn(engine, request), expected)
-
-
-@pytest.mark.parametrize("name", every_scheduler.parameters())
-def test_a_seed_draws_the_same_in_a_batch(engine: SdxlEngine, request_for: Asking, name: str) -> None:
-    alone = engine.draw(request_for(scheduler=name), lambda _: True).pictures[0]
-    beside = engine.draw(request_for(scheduler=name, seeds=(3, 7)), lambda _: True).pictures[1]
-    assert beside.pixels == alone.pixels
-
-
-@pytest.mark.parametrize("name", ["dpm2_a", "dpmpp_2m_sde_karras", "dpmpp_3m_sde", "ddpm", "euler_a", "lcm"])
-def test_noise_comes_from_the_seed_alone(engine: SdxlEngine, request_for: Asking, name: str) -> None:
-    torch.manual_seed(1)
-    one = drawn(engine, request_for(scheduler=name))
-    torch.manual_seed(2)
-    assert np.array_equal(drawn(engine, request_for(scheduler=name)), one)
 
 
 def test_a_name_means_the_same_whatever_the_model_comes_with(
@@ -180,7 +163,9 @@ def test_a_v_prediction_model_is_run_as_one(
     assert not np.array_equal(pixels, theirs(pipeline, scheduler_of(pipeline, name or "euler")))
 
 
-@pytest.mark.parametrize("name", [None, *offered(ZERO_SNR | {"_class_name": "EulerDiscreteScheduler"})])
+@pytest.mark.parametrize(
+    "name", every_scheduler.parameters(None, of=offered(ZERO_SNR | {"_class_name": "EulerDiscreteScheduler"}))
+)
 def test_a_model_of_zero_terminal_snr_begins_with_nothing_but_noise(
     odd_engine: SdxlEngine, pipeline: Any, request_for: Asking, name: str | None
 ) -> None:

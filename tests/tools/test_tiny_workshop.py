@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from tests.jobs.scene import quiet
 from tests.small_pipeline import plainly_loaded
 from tests.tools.small_recipe import SMALL
 from tools.tiny import stages
+from tools.tiny.__main__ import main
 from tools.tiny.adapters import FOLDER as ADAPTERS
 from tools.tiny.adapters import LESSONS, AdapterTask
 from tools.tiny.assemble import GUIDANCE, RESCALE, STEPS, build
@@ -130,15 +129,13 @@ def test_every_stage_finds_what_is_done(shop: stages.Shop) -> None:
     assert after["step"] == before["step"] == SMALL.painter.steps
 
 
-def test_a_stage_without_the_one_before_says_so(tmp_path: Path) -> None:
+def test_a_stage_without_the_one_before_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NotYet, match="train it first"):
         finished_autoencoder(SMALL, tmp_path)
     with pytest.raises(NotYet, match="train it first"):
         build(SMALL, tmp_path)
-    command = [sys.executable, "-m", "tools.tiny", "assemble", "--work", str(tmp_path)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
-    assert "train it first" in ran.stderr
+    assert main(["assemble", "--work", str(tmp_path)]) == 1
+    assert "train it first" in capsys.readouterr().err
 
 
 def test_prompts_of_the_evaluation_were_never_seen() -> None:
