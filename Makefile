@@ -69,9 +69,8 @@ $(VENV)/.run: requirements.txt requirements-light.txt | $(VENV)/bin/python
 	$(PIP) -r requirements.txt
 	@touch $@ $(VENV)/.light
 
-# Without bytecode of all that it installs, a minute's work: what the tests import gets its own when they do.
 $(VENV)/.dev: requirements.txt requirements-light.txt requirements-dev.txt | $(VENV)/bin/python
-	$(PIP) --no-compile -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.run $(VENV)/.light
 
 $(VENV)/scan/.made: tests/torture/requirements.txt | $(VENV)/bin/python
