@@ -19,22 +19,24 @@ run: $(VENV)/.run ## install what the whole server needs, then start it
 run-light: $(VENV)/.light ## the same without what draws prompts: seconds instead of gigabytes
 	@exec $(VENV)/bin/python gen-server.py
 
+# Types beside the tests: either is longer on one core than both on two.
 test: lint ## install what the checks need, then run every check
-	@$(MAKE) --jobs=2 types unit
+	@($(TYPES)) & types=$$!; $(UNIT); unit=$$?; wait $$types && exit $$unit
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+TYPES = $(VENV)/bin/mypy && $(VENV)/bin/mypy gen_server.py gen-server.py
 types: $(VENV)/.dev
-	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy gen_server.py gen-server.py
+	$(TYPES)
 
 # Files of tests side by side, each whole in one process, one more than there are cores: many wait for a server.
 # `make unit WORKERS=0` runs them one after the other.
 WORKERS ?= $(shell $(VENV)/bin/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+UNIT = $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unit: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(UNIT)
 
 torture: $(VENV)/.dev $(VENV)/scan/.made ## run what is too long and too rough for every change
 	SSLYZE_PYTHON=$(VENV)/scan/bin/python $(VENV)/bin/python -m pytest -m torture tests -s
