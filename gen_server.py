@@ -27,12 +27,13 @@ try:
     from minimon_server.catalog.stock import CATALOGUE
     from minimon_server.creatures.dice import Dice
     from minimon_server.creatures.naming import LocalNames, NameSource
+    from minimon_server.engines.compiled_files import place_compiled
     from minimon_server.environment import read_settings, unknown_variables
     from minimon_server.errors import StartupError
     from minimon_server.jobs import journal
     from minimon_server.jobs.creature_drawing import queue_of
     from minimon_server.jobs.drawing import Drawing
-    from minimon_server.jobs.equipment import check_drawing, find_drawing, place_compiled
+    from minimon_server.jobs.equipment import check_drawing, find_drawing
     from minimon_server.jobs.model_looks import look_often
     from minimon_server.jobs.opening import open_jobs
     from minimon_server.jobs.service import Jobs
@@ -49,7 +50,6 @@ try:
     from minimon_server.web.creature_parts import CreatureParts, check_creatures, make_creatures
     from minimon_server.web.edge import Edge, Limits
     from minimon_server.web.readiness import Check, Readiness, usual
-    from minimon_server.web.serve import Binding
     from minimon_server.web.tally import Tally
 except ModuleNotFoundError as error:
     if (error.name or "").startswith(("minimon_server", "gen_server")):
@@ -177,14 +177,14 @@ def make_scores(settings: Settings, lines: Lines) -> Scores:
     return assemble(settings, lines, randomness, tls.utc_now(), say)
 
 
-def bindings(settings: Settings) -> list[Binding]:
+def bindings(settings: Settings) -> list[serve.Binding]:
     """Return where to listen: HTTPS, making its certificate on the first start, and HTTP unless it is off."""
     certificate, key = settings.tls_cert_path, settings.tls_key_path
     if tls.make_pair_if_missing(certificate, key, tls.names_of_this_machine(settings), tls.utc_now()):
         say(f"Made a self-signed certificate: {certificate} and {key}.")
-    found = [Binding(settings.host, settings.port, "MINIMON_PORT", tls.server_context(certificate, key))]
+    found = [serve.Binding(settings.host, settings.port, "MINIMON_PORT", tls.server_context(certificate, key))]
     if settings.http_port:
-        found.append(Binding(settings.host, settings.http_port, "MINIMON_HTTP_PORT", None))
+        found.append(serve.Binding(settings.host, settings.http_port, "MINIMON_HTTP_PORT", None))
     return found
 
 

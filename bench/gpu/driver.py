@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.gpu import card
-from bench.gpu.plan import COMPILED, PEAKS, SERVER, TRITON, Plan
+from bench.gpu.plan import PEAKS, SERVER, Plan
 from bench.gpu.rows import Found, Left, Lines, read
+from minimon_server.engines.compiled_files import place_compiled
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 Serve = Callable[[Plan, Path, Lines], None]
@@ -60,8 +61,9 @@ def keeping_compiled(folder: Path, environ: Mapping[str, str]) -> dict[str, str]
 
     One folder for all tasks of a run: what one of them compiled, the next ones read, and the server does.
     """
-    env = {COMPILED: str(folder), **environ}
-    return {TRITON: str(Path(env[COMPILED]) / "triton"), **env}
+    env = dict(environ)
+    place_compiled(folder, env)
+    return env
 
 
 def _child(plan: Plan, kept: Path, lines: Path, task: str, log: Path) -> str | None:

@@ -11,8 +11,6 @@ from bench.gpu.sizes import ALL, Sizes
 from bench.gpu.timing import Effort
 
 PEAKS, PLAIN, HOST, SERVER = "peaks", "plain", "host", "server"
-COMPILED: Final = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it compiled
-TRITON: Final = "TRITON_CACHE_DIR"  # where triton does; torch says so late, and until then it is below the home folder
 QUANTISATIONS: Final = ("int8-weight", "int8", "fp8-weight", "fp8", "int4-weight", "fp4")
 
 

@@ -33,6 +33,13 @@ class LostWeights(Exception):
     """The weights as they came cannot be had any more: their files have changed. The model is to be loaded anew."""
 
 
+def check_stamps(stamps: Mapping[Path, Stamp]) -> None:
+    """Raise `LostWeights` where a file is not what it was."""
+    for path, stamp in stamps.items():
+        if stamp_or_missing(path) != stamp:
+            raise LostWeights(path.name)
+
+
 class PristineWeights:
     """Of one pipeline. For one thread."""
 
@@ -155,9 +162,7 @@ class PristineWeights:
 
     def check(self) -> None:
         """Raise `LostWeights` when a file is not the one that was mapped: what it maps would be something else."""
-        for path, stamp in self._stamps.items():
-            if stamp_or_missing(path) != stamp:
-                raise LostWeights(path.name)
+        check_stamps(self._stamps)
 
     def _map(self, network: str, path: Path) -> None:
         stamp = stamp_or_missing(path)

@@ -19,14 +19,14 @@ from minimon_server.engines.adapter_stack import AdapterStack
 from minimon_server.engines.checkpoint_files import OnDisk, fingerprint_of_model
 from minimon_server.engines.checkpoint_loading import load_model
 from minimon_server.engines.file_hashes import FileHashes
-from minimon_server.engines.file_stamps import Stamp, stamp_or_missing
+from minimon_server.engines.file_stamps import Stamp
 from minimon_server.engines.host_copies import move, to_device, to_host
 from minimon_server.engines.loaded_model import Loaded
 from minimon_server.engines.memory_tally import MemoryTally, Resident
 from minimon_server.engines.messages import Stack
 from minimon_server.engines.model_folders import NETWORKS, BrokenModel
 from minimon_server.engines.part_contents import Content, contents_of, same_networks, stamps_of
-from minimon_server.engines.pristine_weights import LostWeights
+from minimon_server.engines.pristine_weights import LostWeights, check_stamps
 from minimon_server.engines.residency import DEVICE, HOST, Change, Residency, Tier
 from minimon_server.engines.resident_adapters import ResidentAdapters
 from minimon_server.engines.resident_copies import ResidentCopies
@@ -138,7 +138,7 @@ class ResidentModels:
             model = self._made(name, folder, pipeline, ladder.offloaded, contents, shared, stamps)
             done = True
         except BrokenModel:
-            _check(stamps)  # half of one file and half of another are no model, and neither is to blame
+            check_stamps(stamps)  # half of one file and half of another are no model, and neither is to blame
             raise
         finally:
             if not done:
@@ -238,7 +238,9 @@ class ResidentModels:
         read, near = self._adapters.take, self._near.of(name)
         stack = AdapterStack(pipeline, files, self._place.device, self._log, done.quantised, read, near)
         fingerprint, previews = fingerprint_of_model(folder), Previews(pipeline.vae)
-        _check(stamps)  # now all is read and mapped: what was shared, what was loaded and what is told are of one state
+        check_stamps(
+            stamps
+        )  # now all is read and mapped: what was shared, what was loaded and what is told are of one state
         hashing = self._hashes.begin(hashed_parts(folder), stamps)
         self._parts |= added
         bare, scheduler = Stack(name), pipeline.scheduler
@@ -290,10 +292,3 @@ class ResidentModels:
                 told.append(Resident(name, tier, sum(self._parts[part].bytes for part in model.parts.values())))
         self._tally.resident = tuple(told)
         self._tally.held = {tier: self._policy.held(tier) for tier in (DEVICE, HOST)}
-
-
-def _check(stamps: Mapping[Path, Stamp]) -> None:
-    """Raise `LostWeights` where a file is not what it was."""
-    for path, stamp in stamps.items():
-        if stamp_or_missing(path) != stamp:
-            raise LostWeights(path.name)

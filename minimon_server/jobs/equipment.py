@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from minimon_server.catalog.ip_adapters import IpAdapters
@@ -62,15 +61,6 @@ def find_drawing(settings: Settings, log: Logger) -> Drawing:
 
     drawing = replace(drawing, loras=stock.loras, ip_adapters=ip_adapters.infos)
     return replace(drawing, facts=facts, trained=words, hashes=digests)
-
-
-def place_compiled(folder: Path, environ: MutableMapping[str, str]) -> None:
-    """Let torch and triton keep what they compile in a folder, unless the environment of the process names another one.
-
-    Triton would begin in the home of whoever runs the server, who may have none: torch tells it otherwise only later.
-    """
-    kept = environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
-    environ.setdefault("TRITON_CACHE_DIR", str(Path(kept) / "triton"))
 
 
 def _bytes(megabytes: int | Literal["auto"]) -> int | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from minimon_server.engines.compiled_files import place_compiled
 from minimon_server.environment import read_settings
-from minimon_server.jobs.equipment import find_drawing, place_compiled
+from minimon_server.jobs.equipment import find_drawing
 from minimon_server.logs import Lines, LogSink
 from minimon_server.web.job_faces import acceleration
 from tests.e2e.running import files_in

@@ -101,6 +101,17 @@ def shelf(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def engine(models: Path, quiet: Logger) -> Iterator[Any]:
+    """Return an engine over that folder, for the tests of one file; some have one of their own."""
+    from minimon_server.engines.model_folders import ModelFolders
+    from minimon_server.engines.sdxl import SdxlEngine
+
+    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
 def pipeline(models: Path) -> Any:
     """Return the small pipeline as its own library loads it."""
     from tests.small_pipeline import plainly_loaded

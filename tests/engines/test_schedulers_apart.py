@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from minimon_server.engines.messages import DrawRequest
-from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
-from minimon_server.logs import Logger
 from tests.engines import every_scheduler
 from tests.engines.adapter_scene import drawn
 
 Asking = Callable[..., DrawRequest]
-
-
-@pytest.fixture(scope="module")
-def engine(models: Path, quiet: Logger) -> Iterator[SdxlEngine]:
-    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
-    yield engine
-    engine.close()
 
 
 @pytest.mark.parametrize("name", every_scheduler.parameters())

@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,6 @@ from tests.engines.listening import Heard
 from tests.small_pipeline import plainly_loaded
 
 Asking = Callable[..., DrawRequest]
-
-
-@pytest.fixture(scope="module")
-def engine(models: Path, quiet: Logger) -> Iterator[SdxlEngine]:
-    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
-    yield engine
-    engine.close()
 
 
 def go_on(_: Progress) -> bool:

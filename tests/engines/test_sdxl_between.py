@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,6 @@ from tests.engines.exhaustion import EXHAUSTED, pipeline
 from tests.engines.quantised_scene import planned
 
 Asking = Callable[..., DrawRequest]
-
-
-@pytest.fixture(scope="module")
-def engine(models: Path, quiet: Logger) -> Iterator[SdxlEngine]:
-    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
-    yield engine
-    engine.close()
 
 
 def go_on(_: Progress) -> bool:

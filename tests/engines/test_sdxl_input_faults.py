@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,14 @@ import pytest
 import torch
 
 from minimon_server.engines.messages import DrawRequest, EngineFault, Hires
-from minimon_server.engines.model_folders import ModelFolders
 from minimon_server.engines.sdxl import SdxlEngine
 from minimon_server.engines.sdxl_inputs import encode
 from minimon_server.engines.sdxl_loading import Place, network_of
-from minimon_server.logs import Logger
 from tests.engines.beginnings import CAT, FROM_CAT, INPUTS, MASK, REPAINT, drawn, go_on, noise
 from tests.engines.listening import Heard
 from tests.small_pipeline import plainly_loaded
 
 Asking = Callable[..., DrawRequest]
-
-
-@pytest.fixture(scope="module")
-def engine(models: Path, quiet: Logger) -> Iterator[SdxlEngine]:
-    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
-    yield engine
-    engine.close()
 
 
 def test_an_autoencoder_that_wants_32_bits_is_loaded_in_them_and_encodes_in_them(models: Path, tmp_path: Path) -> None:

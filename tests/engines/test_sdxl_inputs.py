@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,6 @@ from tests.small_pipeline import plainly_loaded, unet
 Asking = Callable[..., DrawRequest]
 
 WORDS = {"prompt": "a red cat", "negative_prompt": "blurry", "guidance_scale": 5.0}
-
-
-@pytest.fixture(scope="module")
-def engine(models: Path, quiet: Logger) -> Iterator[SdxlEngine]:
-    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
-    yield engine
-    engine.close()
 
 
 def librarys(kind: Any, folder: Path) -> Any:

@@ -62,13 +62,6 @@ FLAWED: dict[str, dict[str, Any]] = {"v": {"prediction_type": "v_prediction"}, "
 
 
 @pytest.fixture(scope="module")
-def engine(models: Path, quiet: Logger) -> Iterator[SdxlEngine]:
-    engine = SdxlEngine(ModelFolders(models, quiet), "cpu", quiet)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
 def pipeline(models: Path) -> Any:
     return plainly_loaded(models / "small")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,15 +36,6 @@ CPU = torch.device("cpu")
 PLACE = Place(CPU, torch.float32, "a test")
 LOG = logs.Lines(logs.LogSink(os.open(os.devnull, os.O_WRONLY)), level="error", as_json=True).logger()
 TASKS = (PEAKS, PLAIN, HOST, "eager", "graphs", "int8-weight")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Let others have the cores, as the child does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

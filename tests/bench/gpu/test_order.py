@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from bench.gpu import __main__ as command
 from bench.gpu import driver, goals
 from bench.gpu.modes import Mode, calls_of
 from bench.gpu.paths import BASE, TURBO, TURBO_DRAFT, order, time_paths
-from bench.gpu.plan import COMPILED, PEAKS, SERVER, SMALL, TRITON
+from bench.gpu.plan import PEAKS, SERVER, SMALL
 from bench.gpu.rows import Found, Lines, Row, read
 from bench.gpu.weights import build
+from minimon_server.engines.compiled_files import COMPILED, TRITON
 from minimon_server.engines.sdxl_loading import Place
 from minimon_server.engines.sdxl_side_by_side import WIDEST
 
@@ -26,15 +26,6 @@ CPU = torch.device("cpu")
 PLACE = Place(CPU, torch.float32, "a test")
 DOCUMENT = Path(__file__).parents[3] / "docs" / "bench-gpu.md"
 LENT_MINUTES = 24
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Let others have the cores, as the child does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_what_no_goal_looks_at_comes_last() -> None:
